@@ -1,0 +1,25 @@
+/* compile.h: program -> plan: steps with views and kernels, buffers at fixed offsets of one arena.
+ *
+ *     input a --view--> transposed ----\                         where a variable's bytes lie:
+ *     const b ------------------------- dot --> c (arena +0)       INPUT k | CONST k | ARENA + offset | RESULT k
+ *                                       max c 0 --> d (result 0)
+ *
+ * A plan is immutable and may run in several threads at once: each run takes an arena from the plan's pool. Running allocates
+ * nothing but its results.
+ */
+#ifndef MX_COMPILE_H
+#define MX_COMPILE_H
+
+#include "../device/device.h"
+#include "../program/program.h"
+
+typedef struct mx_plan mx_plan;
+
+mx_plan *mx_plan_new(mx_ctx *c, mx_program *program); /* retains the program */
+void mx_plan_release(mx_plan *p);
+/* Values in, values out (new references that the frame owns). */
+bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out);
+mx_program *mx_plan_program(const mx_plan *p);
+size_t mx_plan_arena(const mx_plan *p); /* bytes */
+
+#endif

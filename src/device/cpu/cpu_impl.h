@@ -1,0 +1,28 @@
+/* cpu_impl.h: the kernel families of the CPU device. Each file <family>.c holds mx_cpu_<family>, which serves all primitives of
+ * ops/<family>.c and looks at a->prim->id. Inner loops that profit from SIMD lie in files compiled once per instruction set
+ * (see simd.h). */
+#ifndef MX_CPU_IMPL_H
+#define MX_CPU_IMPL_H
+
+#include "../device.h"
+
+#define MX_CPU_FAMILY(name) bool mx_cpu_##name(mx_ctx *c, const mx_kernel_args *a)
+MX_CPU_FAMILY(elementwise);
+MX_CPU_FAMILY(convert);
+MX_CPU_FAMILY(shape);
+MX_CPU_FAMILY(reduce);
+MX_CPU_FAMILY(scan);
+MX_CPU_FAMILY(normalize);
+MX_CPU_FAMILY(dot);
+MX_CPU_FAMILY(index);
+MX_CPU_FAMILY(sort);
+MX_CPU_FAMILY(random);
+
+/* Row-major copy of t in scratch memory (t's own data where it is row-major already; then *bytes is 0). Freed by mx_scratch_free. */
+void *mx_cpu_contiguous(mx_ctx *c, const mx_tensor *t, size_t *bytes);
+void *mx_scratch(mx_ctx *c, size_t bytes);
+void mx_scratch_free(mx_ctx *c, void *p, size_t bytes);
+/* Strided copy to row-major, with a tiled path for transpositions, in parallel where it is large. */
+void mx_cpu_copy(mx_ctx *c, const mx_tensor *from, char *to);
+
+#endif
