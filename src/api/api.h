@@ -1,0 +1,115 @@
+/* api.h: what the files of api/ share: the state, entering and leaving C, arguments, errors, registration.
+ *
+ * A function that Lua calls checks its arguments, calls, pushes, returns:
+ *
+ *     static int larray_sum(lua_State *L) {
+ *       mx_ctx *c = mx_enter(L, "sum");
+ *       int options = mx_args(L, 1, 1);                          // stack: x, axes or nil, options or nil
+ *       struct { bool keepdims; int dtype; } o = {false, -1};
+ *       mx_options(L, options, sum_options, &o);
+ *       mx_array *x = mx_check_array(L, 1, "x");
+ *       mx_dims axes;
+ *       bool some = mx_check_axes(L, 2, x->aval.ndim, &axes);    // false: nil, all axes
+ *       return mx_push(L, mx_sum(c, x, some ? &axes : NULL, o.keepdims));
+ *     }
+ *
+ * Lua errors are raised by mx_raise (what is pending in the context) and mx_error (an argument), nowhere else; both put
+ * "file:line: op: " before the text, with the user's own line. Temporaries lie in the context's frame, which mx_enter sweeps, so a
+ * longjmp loses nothing.
+ */
+#ifndef MX_API_H
+#define MX_API_H
+
+#include "../mlax_lua.h"
+#include "../trace/trace.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+typedef struct mx_state {
+  mx_ctx ctx;
+  lua_State *L; /* the Lua thread that entered last */
+  const void *array_meta, *flat_meta, *treedef_meta, *parameter_meta, *jit_meta; /* lua_topointer of our metatables */
+  size_t debt;      /* bytes of array storage made since the last collector step */
+  bool in_gc;       /* a finalizer of ours runs: no collector steps */
+  int error_ref;    /* registry: the Lua error value that passes through C (status MLAX_LUA) */
+  struct mx_calls *calls; /* the stack of module calls (module.c) */
+  mx_print_options print;
+} mx_state;
+
+/* Every C function of ours carries the state as its first upvalue. */
+#define MX_STATE(L) ((mx_state *)lua_touserdata((L), lua_upvalueindex(1)))
+mx_state *mx_state_of(lua_State *L); /* from the registry, for functions without the upvalue; NULL: mlax is not loaded */
+
+/* -- enter and leave (state.c) --------------------------------------------------------------------------------------- */
+/* First thing in each function: names the operation, sweeps the frame, checks for fork. Returns the context. */
+mx_ctx *mx_enter(lua_State *L, const char *op);
+/* Pushes x as an array; NULL raises what is pending. Takes collector steps by the bytes made. Returns 1. [-0, +1] */
+int mx_push(lua_State *L, mx_array *x);
+/* true: nothing; false raises what is pending. */
+void mx_ok(lua_State *L, bool ok);
+int mx_raise(lua_State *L);                                                                                   /* does not return */
+int mx_error(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));                    /* does not return */
+/* `nil, message`, for files and devices; takes what is pending. Errors that are no MLAX_IO, MLAX_FORMAT, MLAX_DEVICE raise. [-0, +2] */
+int mx_fail_pair(lua_State *L);
+/* Calls the user function below nargs arguments: lua_pcall with a handler that keeps the traceback of the first raise, with the frame
+ * raised. On failure the error value is kept, MLAX_LUA is pending, and false comes back. [-(nargs+1), +nresults or 0] */
+bool mx_call(lua_State *L, int nargs, int nresults);
+
+/* -- arguments (args.c); all raise, naming `what` --------------------------------------------------------------------- */
+/* Settles the stack to required + optional + 1 slots: the last one is the options table or nil (its index is returned). A table with
+ * string keys in the place of an optional argument is the options table. Extra arguments raise. */
+int mx_args(lua_State *L, int required, int optional);
+typedef enum { MX_OPT_BOOL, MX_OPT_INT, MX_OPT_NUMBER, MX_OPT_DTYPE, MX_OPT_STRING, MX_OPT_VALUE } mx_option_kind;
+typedef struct mx_option {
+  const char *name; /* NULL ends the list */
+  mx_option_kind kind;
+  size_t offset; /* bool, int64_t, double, int (dtype), const char *; VALUE: int, the stack index where the value was pushed, 0: absent */
+} mx_option;
+/* Reads the table at idx (nil: nothing) into `to`; an unknown key raises, lists the known ones and guesses. VALUE options are pushed. */
+void mx_options(lua_State *L, int idx, const mx_option *known, void *to);
+const char *mx_guess(const char *word, const char *const *known, int n); /* the nearest by edit distance, or NULL */
+
+bool mx_is_array(lua_State *L, int idx);
+mx_array *mx_to_array(lua_State *L, int idx);                       /* NULL: no array. Freed ones too: see mx_usable */
+mx_array *mx_check_array(lua_State *L, int idx, const char *what);  /* an array, or a number or boolean as a weak scalar (in the frame) */
+mx_array *mx_check_strict(lua_State *L, int idx, const char *what); /* an array, nothing else */
+/* Two operands of which at least one is an array; a Lua number takes the other's dtype by the rules of weak numbers. */
+void mx_check_pair(lua_State *L, int i, int j, mx_array **x, mx_array **y);
+int64_t mx_check_int(lua_State *L, int idx, const char *what);     /* 5.0 is taken for 5, 5.5 raises */
+double mx_check_number(lua_State *L, int idx, const char *what);
+bool mx_check_bool(lua_State *L, int idx, const char *what);
+int mx_check_dtype(lua_State *L, int idx, int otherwise);          /* a name; nil: otherwise (-1: required) */
+int mx_check_axis(lua_State *L, int idx, int ndim);                 /* from 1 or -1 in Lua -> from 0; 0 and out of range raise */
+bool mx_check_axes(lua_State *L, int idx, int ndim, mx_dims *axes); /* a number or a list; nil: false. Duplicates raise */
+void mx_check_shape(lua_State *L, int idx, mx_dims *shape, const char *what);
+bool mx_is_plain_table(lua_State *L, int idx);                      /* a table without metatable */
+
+/* -- arrays (array.c) ------------------------------------------------------------------------------------------------ */
+mx_array **mx_push_box(lua_State *L); /* an array userdata still without array: anchor first, then acquire. [-0, +1] */
+/* Lua value of an element: integer, float or boolean. [-0, +1] */
+void mx_push_element(lua_State *L, int dtype, const void *p);
+
+/* -- registration (state.c) ------------------------------------------------------------------------------------------ */
+enum { MX_IN_MLAX = 1, MX_IN_METHODS = 2, MX_IN_LAX = 4, MX_IN_CORE = 8, MX_IN_RANDOM = 16, MX_IN_TREE = 32, MX_IN_BOTH = 3 };
+typedef struct mx_reg {
+  const char *name; /* NULL ends the list */
+  lua_CFunction function;
+  int where; /* MX_IN_* */
+} mx_reg;
+/* Stack: the core table on top, with fields methods, lax, random, tree, mlax. Adds each function with the state as upvalue. [-0, +0] */
+void mx_register(lua_State *L, const mx_reg *list);
+/* One opener a file, called in order by luaopen_mlax_core; stack as above. [-0, +0] */
+void mx_open_array(lua_State *L);     /* array.c: userdata, fields, operators */
+void mx_open_create(lua_State *L);    /* create.c: array, zeros, range, from_string, ... */
+void mx_open_index(lua_State *L);     /* index.c: x[...], at, take, ... */
+void mx_open_functions(lua_State *L); /* functions.c: elementwise, reductions, shape, products */
+void mx_open_random(lua_State *L);
+void mx_open_tree(lua_State *L);
+void mx_open_module(lua_State *L);
+void mx_open_transform(lua_State *L); /* grad, vmap, ... */
+void mx_open_jit(lua_State *L);
+void mx_open_io(lua_State *L);
+void mx_open_system(lua_State *L);    /* memory, threads, devices, debug */
+
+#endif
