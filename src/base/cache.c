@@ -29,8 +29,7 @@ struct mx_cache {
   kept *heads[N_CLASS];
 };
 
-/* -- size classes
- * ------------------------------------------------------------------------------------------------------- */
+/* -- size classes ------------------------------------------------------------------------------ */
 
 static int log2_floor(size_t n) { return 63 - __builtin_clzll((unsigned long long)n); }
 
@@ -48,8 +47,7 @@ static int class_of(size_t size) {
   return 4 * k + (int)(size >> (k - 2) & 3);
 }
 
-/* -- the lists
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- the lists --------------------------------------------------------------------------------- */
 
 static void link_block(mx_cache *m, kept *b) {
   kept **head = &m->heads[class_of(b->bytes)];
@@ -92,8 +90,7 @@ static void free_dropped(mlax_engine *e, kept *b) {
   }
 }
 
-/* -- the cache
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- the cache --------------------------------------------------------------------------------- */
 
 mx_cache *mx_cache_new(mlax_engine *e, size_t limit) {
   mx_cache *m = mx_raw_alloc(e, sizeof *m, STORAGE_ALIGN);

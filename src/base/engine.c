@@ -4,8 +4,7 @@
 #define DEFAULT_CACHE ((size_t)64 << 20)
 enum { MAX_THREADS = 1024 };
 
-/* -- options
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- options ----------------------------------------------------------------------------------- */
 
 /* A host may be older (its struct ends earlier) or newer (what we do not know must be unset). */
 static bool read_options(const mlax_options *given, mlax_options *o, mlax_error *error) {
@@ -50,8 +49,7 @@ static mlax_engine engine_of(const mlax_options *o) {
   };
 }
 
-/* -- engines
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- engines ----------------------------------------------------------------------------------- */
 
 mlax_status mlax_engine_new(const mlax_options *options, mlax_engine **engine, mlax_error *error) {
   mlax_options o;
@@ -97,8 +95,7 @@ void mlax_memory(mlax_engine *e, mlax_memory_info *info) {
   *info = (mlax_memory_info){atomic_load(&e->live), mx_cache_bytes(e), atomic_load(&e->peak), atomic_load(&e->limit)};
 }
 
-/* -- contexts
- * ----------------------------------------------------------------------------------------------------------- */
+/* -- contexts ---------------------------------------------------------------------------------- */
 
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine) {
   *c = (mx_ctx){.engine = mx_engine_retain(engine)};
