@@ -3,6 +3,13 @@
 
 void (*mx_tracer_free)(mx_array *x);
 
+/* True where this reference was the last. Who holds the only one shares the count with nobody: it need not be written.
+ */
+static bool was_last(atomic_int *refs) {
+  return atomic_load_explicit(refs, memory_order_acquire) == 1 ||
+         atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
+
 /* -- buffers ----------------------------------------------------------------------------------- */
 
 static mx_buffer *buffer_of(mx_ctx *c, void *data, size_t bytes) {
@@ -24,7 +31,7 @@ mx_buffer *mx_buffer_new(mx_ctx *c, size_t bytes) {
 }
 
 void mx_buffer_release(mx_buffer *b) {
-  if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) > 1) return;
+  if (!b || !was_last(&b->refs)) return;
   mlax_engine *e = b->engine;
   if (b->release) b->release(b->ud);
   else mx_buffer_free(e, b->data, b->bytes);
@@ -102,7 +109,7 @@ mx_array *mx_array_contiguous(mx_ctx *c, mx_array *x) {
 /* -- count ------------------------------------------------------------------------------------- */
 
 void mx_release(mx_array *x) {
-  if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) > 1) return;
+  if (!x || !was_last(&x->refs)) return;
   mlax_engine *e = x->engine;
   if (x->tag == MX_VALUE) mx_buffer_release(x->buffer);
   else if (mx_is_tracer(x) && mx_tracer_free) mx_tracer_free(x);

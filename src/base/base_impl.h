@@ -33,8 +33,12 @@ mx_cache *mx_cache_new(mlax_engine *e, size_t limit);
 void mx_cache_free(mlax_engine *e); /* of a dying engine */
 size_t mx_cache_bytes(const mlax_engine *e);
 
+enum { MX_MAX_THREADS = 1024 };
+
 /* -- threads (thread.c) ------------------------------------------------------------------------ */
 int mx_threads_default(void);
+/* How many of `threads` the system lets us have; OpenMP ends the process where it cannot start one. */
+int mx_threads_possible(int threads);
 /* The forking thread stays alone: OpenBLAS, which asks OpenMP, must not look for a team either. */
 void mx_threads_after_fork(void);
 
@@ -43,9 +47,10 @@ void mx_sites_free(mx_ctx *c);
 
 /* -- BLAS (blas.c) ----------------------------------------------------------------------------- */
 
-/* NULL where OpenBLAS works, else what is wrong with it. Touches its work memory, which it cannot fail to get politely.
- */
+/* NULL where OpenBLAS works, else what is wrong with it. */
 const char *mx_blas_check(void);
+/* Gets the work memory for calls from `threads` threads at once; answers for how many there is some. */
+int mx_blas_touch(int threads);
 bool mx_blas_is_openmp(void);
 
 #endif

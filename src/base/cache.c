@@ -49,6 +49,11 @@ static int class_of(size_t size) {
 
 /* -- the lists --------------------------------------------------------------------------------- */
 
+/* Written under the lock alone, read everywhere. */
+static void add_bytes(mx_cache *m, size_t n) {
+  atomic_store_explicit(&m->bytes, atomic_load(&m->bytes) + n, memory_order_release);
+}
+
 static void link_block(mx_cache *m, kept *b) {
   kept **head = &m->heads[class_of(b->bytes)];
   b->above = NULL, b->below = *head;
@@ -75,7 +80,7 @@ static kept *drop_oldest(mx_cache *m, size_t most) {
   while (m->oldest && atomic_load(&m->bytes) > most) {
     kept *b = m->oldest;
     unlink_block(m, b);
-    atomic_fetch_sub(&m->bytes, b->bytes);
+    add_bytes(m, 0 - b->bytes);
     b->older = dropped;
     dropped = b;
   }
@@ -128,7 +133,7 @@ static void *take_kept(mlax_engine *e, size_t size) {
   if (b) {
     unlink_block(m, b);
     mx_reserve_cached(e, size); /* first live, then no longer cached: see mx_reserve */
-    atomic_fetch_sub(&m->bytes, size);
+    add_bytes(m, 0 - size);
   }
   pthread_mutex_unlock(&m->lock);
   return b;
@@ -170,7 +175,7 @@ void mx_buffer_free(mlax_engine *e, void *p, size_t bytes) {
   ((kept *)p)->bytes = size;
   pthread_mutex_lock(&m->lock);
   link_block(m, p);
-  atomic_fetch_add(&m->bytes, size);
+  add_bytes(m, size);
   mx_unreserve(e, size);
   kept *dropped = drop_oldest(m, m->limit);
   pthread_mutex_unlock(&m->lock);
