@@ -21,7 +21,7 @@
 
 /* an integer to all but its own type; only widths matter among integers */
 #define FROM_INTEGER(M, F, sfx, x)                                                                                     \
-  M(sfx##_bool, F, uint8_t, x != 0)                                                                                    \
+  M(sfx##_b8, F, uint8_t, x != 0)                                                                                    \
   M(sfx##_i8, F, uint8_t, x)                                                                                           \
   M(sfx##_i16, F, int16_t, x)                                                                                          \
   M(sfx##_i32, F, int32_t, x)                                                                                          \
@@ -30,7 +30,7 @@
   M(sfx##_f64, F, double, x)
 
 #define CONVERT(name, from, to, e) MX_LOOP1(convert, name, from, to, e)
-FROM_INTEGER(CONVERT, uint8_t, bool, !!x)
+FROM_INTEGER(CONVERT, uint8_t, b8, !!x)
 FROM_INTEGER(CONVERT, int8_t, i8, x)
 FROM_INTEGER(CONVERT, int16_t, i16, x)
 FROM_INTEGER(CONVERT, int32_t, i32, x)
@@ -41,8 +41,8 @@ FROM_INTEGER(CONVERT, uint32_t, u32, x)
 FROM_INTEGER(CONVERT, uint64_t, u64, x)
 CUTS(CONVERT, float, f32)
 CUTS(CONVERT, double, f64)
-CONVERT(f32_bool, float, uint8_t, x != 0)
-CONVERT(f64_bool, double, uint8_t, x != 0)
+CONVERT(f32_b8, float, uint8_t, x != 0)
+CONVERT(f64_b8, double, uint8_t, x != 0)
 CONVERT(f32_f32, float, float, x)
 CONVERT(f32_f64, float, double, x)
 CONVERT(f64_f32, double, float, x)
@@ -100,7 +100,7 @@ SELECT(64, uint64_t)
 
 /* ORDER dtype */
 #define ROW(sfx)                                                                                                       \
-  [MLAX_BOOL] = loop_convert_##sfx##_bool, [MLAX_INT8] = loop_convert_##sfx##_i8,                                      \
+  [MLAX_BOOL] = loop_convert_##sfx##_b8, [MLAX_INT8] = loop_convert_##sfx##_i8,                                      \
   [MLAX_INT16] = loop_convert_##sfx##_i16, [MLAX_INT32] = loop_convert_##sfx##_i32,                                    \
   [MLAX_INT64] = loop_convert_##sfx##_i64, [MLAX_FLOAT32] = loop_convert_##sfx##_f32,                                  \
   [MLAX_FLOAT64] = loop_convert_##sfx##_f64
@@ -112,7 +112,7 @@ SELECT(64, uint64_t)
 #define FLOAT_ROW(sfx)   ROW(sfx), TO_UNSIGNED(sfx, u8, u16, u32, u64), TO_HALVES(sfx)
 
 const mx_convert_loops MX_SIMD(mx_convert_loops) = {
-    .convert = {[MLAX_BOOL] = {INTEGER_ROW(bool)},
+    .convert = {[MLAX_BOOL] = {INTEGER_ROW(b8)},
                 [MLAX_INT8] = {INTEGER_ROW(i8)},
                 [MLAX_INT16] = {INTEGER_ROW(i16)},
                 [MLAX_INT32] = {INTEGER_ROW(i32), TO_HALVES(i32)},
