@@ -102,7 +102,9 @@ function metrics.roc_auc(scores, actual, ...)
   local op = "roc_auc"
   check.last(op, ...)
   scores, actual = same_shape(op, scores, actual, "scores", "actual")
-  if actual.dtype ~= "bool" or actual.ndim ~= 1 then check.fail(op, "actual must be a bool array of one axis (got %s)", check.show(actual)) end
+  if actual.dtype ~= "bool" or actual.ndim ~= 1 then
+    check.fail(op, "actual must be a bool array of one axis (got %s)", check.show(actual))
+  end
   local sorted = scores:sort()
   -- the mean rank of each example among its equals; Mann and Whitney: sum of the positives' ranks, from which the AUC follows
   local left, right = sorted:searchsorted(scores, {side = "left"}), sorted:searchsorted(scores, {side = "right"})

@@ -147,7 +147,9 @@ end
 -- @param list a list of transformations
 function optim.chain(list, ...)
   check.last("chain", ...)
-  if type(list) ~= "table" or is_transformation(list) then check.fail("chain", "a list of transformations is needed (got %s)", check.show(list)) end
+  if type(list) ~= "table" or is_transformation(list) then
+    check.fail("chain", "a list of transformations is needed (got %s)", check.show(list))
+  end
   local needs_params = false
   for i = 1, #list do
     check_transformation("chain", ("entry %d"):format(i), list[i])

@@ -149,7 +149,7 @@ local function chart(o, series, x_range, y_range, draw)
   local rows = math.max(check.int("plot", "height", o.height or 10, 2), 2)
   local width = check.int("plot", "width", o.width or 72, 20)
   local coloured = o.colour
-  if coloured == nil then coloured = not o.write and terminal.has_colour(1) and #series > 1 end
+  if coloured == nil then coloured = not o.write and terminal.has_colour("stdout") and #series > 1 end
   local show = o.log and function(v) return 10 ^ v end or function(v) return v end
   local labels, margin = {}, 0
   for row = 0, rows - 1 do
@@ -380,7 +380,7 @@ end
 function plot.image(data, options, ...)
   local o = check.options("image", options, "labels title low high width colour write", ...)
   local coloured = o.colour
-  if coloured == nil then coloured = not o.write and terminal.has_colour(1) end
+  if coloured == nil then coloured = not o.write and terminal.has_colour("stdout") end
   local list, labels = data, o.labels
   if mlax.is_array(data) then
     list = {data}

@@ -121,7 +121,7 @@ return function(iterator, options, ...)
   total = total or length_of(iterator)
   if total then check.int("progress", "total", total, 0) end
   local write = o.write
-  if not write and terminal.is_terminal(2) then write = function(text) io.stderr:write(text) io.stderr:flush() end end
+  if not write and terminal.is_terminal("stderr") then write = function(text) io.stderr:write(text) io.stderr:flush() end end
   local now = o.now or terminal.now
   return setmetatable({iterator = iterator, total = total, label = o.label, write = write, now = now, start = now(), drawn = -math.huge,
                        count = 0, length = 0, names = {}, values = {}}, Progress)

@@ -3,13 +3,13 @@ local core = require "mlax.core"
 
 local terminal = {}
 
---- Whether a file descriptor (1: output, 2: errors) is a terminal.
-function terminal.is_terminal(fd) return core.isatty ~= nil and core.isatty(fd) or false end
+--- Whether "stdout" or "stderr" is a terminal.
+function terminal.is_terminal(stream) return core.isatty(stream) end
 
 --- Whether colours of 24 bits may be sent to it.
-function terminal.has_colour(fd)
+function terminal.has_colour(stream)
   if os.getenv("NO_COLOR") or os.getenv("TERM") == "dumb" then return false end
-  return terminal.is_terminal(fd)
+  return terminal.is_terminal(stream)
 end
 
 --- Seconds, as a float; only differences count.

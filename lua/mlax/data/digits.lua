@@ -10,9 +10,8 @@ local TRAIN = 1437 -- four fifths
 
 local function read()
   local bytes, message = files.own("digits.csv.gz")
-  if bytes then bytes, message = core.gunzip_bytes(bytes) end
   if not bytes then return nil, message end
-  return core.read_csv_bytes(bytes)
+  return core.read_csv_bytes(bytes, "digits.csv.gz")
 end
 
 --- train, test = digits()

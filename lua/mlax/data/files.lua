@@ -17,17 +17,17 @@ function files.idx(path, ...)
 end
 
 --- csv(path, options): a table of numbers, plain or gzip.
--- @param options {header = false: whether the first line holds names, separator = ",", dtype = "float32"}
--- @return an array {rows, columns} and, with a header, the list of names; nil, message
+-- @param options {header: whether the first line holds names (default: it does if it holds no numbers), separator = ",", skip = lines
+--   to leave out first, classes = the column of names to be numbered from 1, dtype = "float32", missing = the value of an empty cell}
+-- @return an array {rows, columns}, the list of names or nil, the list of classes or nil; nil, message
 function files.csv(path, options, ...)
-  local o = check.options("csv", options, "header separator dtype", ...)
-  check.dtype("csv", "dtype", o.dtype)
+  local o = check.options("csv", options, "header separator skip classes dtype missing", ...)
   return core.read_csv(path_of("csv", path), o)
 end
 
 --- The bytes of a file that belongs to mlax: embedded, or beside these sources. nil, message where it is missing.
 function files.own(name)
-  local bytes = core.embedded and core.embedded("mlax/data/" .. name)
+  local bytes = core.embedded("mlax/data/" .. name)
   if bytes then return bytes end
   local directory = debug.getinfo(1, "S").source:match("^@(.*)files%.lua$") or ""
   local file, message = io.open(directory .. name, "rb")
