@@ -55,6 +55,8 @@ typedef struct mx_ctx {
   struct mx_trace *trace; /* the current interpreter; NULL: evaluate */
   struct mx_axis *axes;   /* named axes, innermost first */
 
+  uint64_t traces;            /* traces begun so far: their serial numbers */
+  uint32_t error_site;        /* where compiled code failed: the Lua line that made the equation; 0: the current line */
   uint32_t site;              /* the Lua line of the running operation, while a program is replayed; 0: ask `where` */
   uint32_t (*where)(void *ud); /* api's: interns the user's current Lua line; NULL without Lua */
   bool (*collect)(void *ud);  /* api's: collects garbage once before memory runs out; NULL without Lua */
