@@ -1,5 +1,5 @@
-/* embedded.h: Lua sources and data sets that travel inside the program and the static library. In core.so there are none: there
- * Lua finds the files by its paths. */
+/* embedded.h: Lua sources and data sets that travel inside the program and the static library. In core.so there are
+ * none: there Lua finds the files by its paths. */
 #ifndef MX_EMBEDDED_H
 #define MX_EMBEDDED_H
 

@@ -1,7 +1,8 @@
-/* io.c: readers of data files, embedded files, and the terminal, as core functions for the Lua half (mlax.data, mlax.plot).
+/* io.c: readers of data files, embedded files, and the terminal, as core functions for the Lua half (mlax.data,
+ * mlax.plot).
  *
- * Readers return `nil, message` for what is wrong with a file. What they acquire is anchored first: arrays in the context's frame, tables
- * of a CSV file in a userdata, so that an error while Lua values are pushed loses nothing. */
+ * Readers return `nil, message` for what is wrong with a file. What they acquire is anchored first: arrays in the
+ * context's frame, tables of a CSV file in a userdata, so that an error while Lua values are pushed loses nothing. */
 #include "api.h"
 #include "../io/io.h"
 #include "embedded.h"
@@ -10,7 +11,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* -- arguments ------------------------------------------------------------------------------------------------------- */
+/* -- arguments -------------------------------------------------------------------------------------------------------
+ */
 
 static const char *check_bytes(lua_State *L, int idx, const char *what, size_t *size) {
   if (lua_type(L, idx) != LUA_TSTRING) mx_error(L, "%s is no string (got %s)", what, luaL_typename(L, idx));
@@ -31,9 +33,12 @@ static const char *opt_name(lua_State *L, int idx) {
 }
 
 /* Takes x; `nil, message` where there is none. */
-static int array_return(lua_State *L, mx_ctx *c, mx_array *x) { return x ? mx_return(L, mx_keep(c, x)) : mx_fail_pair(L); }
+static int array_return(lua_State *L, mx_ctx *c, mx_array *x) {
+  return x ? mx_return(L, mx_keep(c, x)) : mx_fail_pair(L);
+}
 
-/* -- IDX ------------------------------------------------------------------------------------------------------------- */
+/* -- IDX -------------------------------------------------------------------------------------------------------------
+ */
 
 /* read_idx(path) -> array | nil, message */
 static int lio_read_idx(lua_State *L) {
@@ -51,7 +56,8 @@ static int lio_read_idx_bytes(lua_State *L) {
   return array_return(L, c, mx_idx_parse(c, opt_name(L, 2), bytes, size));
 }
 
-/* -- CSV ------------------------------------------------------------------------------------------------------------- */
+/* -- CSV -------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct csv_box {
   mlax_engine *engine; /* retained; NULL: empty */
@@ -127,7 +133,8 @@ static void spans_push(lua_State *L, const mx_span *spans, int n) {
 }
 
 /* Takes `bytes`. -> array, names | nil, classes | nil;  nil, message */
-static int csv_return(lua_State *L, mx_ctx *c, csv_box *box, const char *name, mx_bytes *bytes, const mx_csv_options *o) {
+static int csv_return(lua_State *L, mx_ctx *c, csv_box *box, const char *name, mx_bytes *bytes,
+                      const mx_csv_options *o) {
   mx_csv_table *t = &box->table;
   if (!mx_csv_parse(c, name, bytes, o, t)) return mx_fail_pair(L);
   mx_push(L, t->values);
@@ -160,9 +167,11 @@ static int lio_read_csv_bytes(lua_State *L) {
   return csv_return(L, c, box, name, &bytes, &o);
 }
 
-/* -- gzip, embedded files -------------------------------------------------------------------------------------------- */
+/* -- gzip, embedded files --------------------------------------------------------------------------------------------
+ */
 
-/* gunzip_bytes(bytes [, limit]) -> string | nil, message. An array of the frame holds the result while Lua makes its string. */
+/* gunzip_bytes(bytes [, limit]) -> string | nil, message. An array of the frame holds the result while Lua makes its
+ * string. */
 static int lio_gunzip_bytes(lua_State *L) {
   mx_ctx *c = mx_enter(L, "gunzip");
   size_t size, limit = MX_INFLATE_LIMIT;
@@ -176,7 +185,8 @@ static int lio_gunzip_bytes(lua_State *L) {
     limit = (size_t)n;
   }
   if (!mx_inflate(c, "bytes", bytes, size, limit, &out)) return mx_fail_pair(L);
-  mx_array *x = mx_aval_make(c, &a, MLAX_UINT8, 1, (int64_t[]){(int64_t)out.size}) ? mx_keep(c, mx_array_new(c, &a)) : NULL;
+  mx_array *x =
+      mx_aval_make(c, &a, MLAX_UINT8, 1, (int64_t[]){(int64_t)out.size}) ? mx_keep(c, mx_array_new(c, &a)) : NULL;
   if (x && out.size) memcpy(mx_data(x), out.data, out.size);
   mx_bytes_free(c->engine, &out);
   mx_ok(L, x != NULL);
@@ -193,7 +203,8 @@ static int lio_embedded(lua_State *L) {
   return 1;
 }
 
-/* -- the terminal ---------------------------------------------------------------------------------------------------- */
+/* -- the terminal ----------------------------------------------------------------------------------------------------
+ */
 
 /* "stdin", "stdout" (also nil) or "stderr" */
 static int check_stream(lua_State *L, int idx) {
@@ -225,7 +236,8 @@ static int lio_terminal_size(lua_State *L) {
   return 2;
 }
 
-/* -------------------------------------------------------------------------------------------------------------------- */
+/* --------------------------------------------------------------------------------------------------------------------
+ */
 
 static const mx_reg io_functions[] = {{"read_idx", lio_read_idx, MX_IN_CORE},
                                       {"read_idx_bytes", lio_read_idx_bytes, MX_IN_CORE},

@@ -1,7 +1,8 @@
 /* main.c: the program `mlax`: runs Lua scripts with the engine and all its Lua sources inside.
  *
- * All Lua work happens in one protected call, whose handler makes the message with its traceback; what comes out is printed here, and
- * nowhere below. Ctrl-C interrupts the engine and, by a hook, the script; a second one ends the process. */
+ * All Lua work happens in one protected call, whose handler makes the message with its traceback; what comes out is
+ * printed here, and nowhere below. Ctrl-C interrupts the engine and, by a hook, the script; a second one ends the
+ * process. */
 #include "../api/embedded.h"
 #include "../mlax_lua.h"
 
@@ -22,7 +23,8 @@ static const char usage[] = "usage: mlax [options] [script [args]]\n"
                             "  --          end of options\n"
                             "  check FILE  warn of suspicious conditions (not in this version)\n";
 
-/* -- interrupts ------------------------------------------------------------------------------------------------------ */
+/* -- interrupts ------------------------------------------------------------------------------------------------------
+ */
 
 static mlax_engine *running_engine; /* the handler's: written before it is installed */
 static lua_State *running_state;
@@ -39,7 +41,8 @@ static void on_interrupt(int signal_number) {
   lua_sethook(running_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
-/* -- errors ---------------------------------------------------------------------------------------------------------- */
+/* -- errors ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_own(const lua_Debug *ar) { return strncmp(ar->source, "@mlax:", 6) == 0; }
 
@@ -61,7 +64,8 @@ static void frame_add(lua_State *L, luaL_Buffer *b, lua_Debug *ar) {
   }
 }
 
-/* Pushes the traceback of L's running functions without mlax's own frames and the C functions that they and we call. [-0, +1] */
+/* Pushes the traceback of L's running functions without mlax's own frames and the C functions that they and we call.
+ * [-0, +1] */
 static void traceback_push(lua_State *L) {
   enum { MOST = 40 };
   luaL_Buffer b;
@@ -97,13 +101,14 @@ static int message_make(lua_State *L) {
   return 1;
 }
 
-/* -- the command line ------------------------------------------------------------------------------------------------ */
+/* -- the command line ------------------------------------------------------------------------------------------------
+ */
 
 typedef struct {
   int argc;
   char **argv;
-  int script;  /* index of FILE or "-"; argc: none */
-  bool code;   /* there is an -e */
+  int script; /* index of FILE or "-"; argc: none */
+  bool code;  /* there is an -e */
   bool version, help;
   int status;
 } command;
@@ -136,7 +141,8 @@ static bool command_read(command *o) {
   if (stay) return refuse(o, "the interactive session (-i) is not in this version", NULL), false;
   if (i < o->argc && strcmp(o->argv[i], "check") == 0 && i + 1 < o->argc)
     return refuse(o, "'check' is not in this version", NULL), false;
-  if (i == o->argc && !o->code) return refuse(o, "the interactive session is not in this version; 'mlax --help' says more", NULL), false;
+  if (i == o->argc && !o->code)
+    return refuse(o, "the interactive session is not in this version; 'mlax --help' says more", NULL), false;
   return true;
 }
 

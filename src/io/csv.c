@@ -1,5 +1,5 @@
-/* csv.c: tables of numbers as text. Two passes over the bytes: the first counts records and columns and finds every structural
- * fault; the second, for which the result is allocated, reads the fields and takes quotes off in place. */
+/* csv.c: tables of numbers as text. Two passes over the bytes: the first counts records and columns and finds every
+ * structural fault; the second, for which the result is allocated, reads the fields and takes quotes off in place. */
 #include "io.h"
 
 enum { POLL_EVERY = 4096 };
@@ -18,11 +18,14 @@ static bool fail_line(const cursor *k, int64_t line, const char *what) {
   return false;
 }
 
-/* -- fields ---------------------------------------------------------------------------------------------------------- */
+/* -- fields ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_blank(char ch) { return ch == ' ' || ch == '\t'; }
 
-static bool at_line_end(const cursor *k) { return k->p == k->end || *k->p == '\n' || (*k->p == '\r' && k->p + 1 < k->end && k->p[1] == '\n'); }
+static bool at_line_end(const cursor *k) {
+  return k->p == k->end || *k->p == '\n' || (*k->p == '\r' && k->p + 1 < k->end && k->p[1] == '\n');
+}
 
 static void line_end_skip(cursor *k) {
   if (k->p == k->end) return;
@@ -98,7 +101,8 @@ static bool record_start(cursor *k) {
   return false;
 }
 
-/* -- first pass ------------------------------------------------------------------------------------------------------ */
+/* -- first pass ------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct layout {
   int64_t records, columns; /* without the header */
@@ -123,8 +127,8 @@ static bool first_scan(cursor *k, const mx_csv_options *o, layout *l) {
   }
   int64_t classes = o->classes < 0 ? l->columns + o->classes : o->classes - 1;
   if (o->classes && (classes < 0 || classes >= l->columns)) {
-    mx_fail(k->c, MLAX_ARGUMENT, "no such column for classes (got %lld, the file has %lld columns)", (long long)o->classes,
-            (long long)l->columns);
+    mx_fail(k->c, MLAX_ARGUMENT, "no such column for classes (got %lld, the file has %lld columns)",
+            (long long)o->classes, (long long)l->columns);
     return false;
   }
   l->classes = o->classes ? classes : -1;
@@ -135,7 +139,8 @@ static bool first_scan(cursor *k, const mx_csv_options *o, layout *l) {
 }
 
 static bool ragged(const cursor *k, int64_t line, int64_t got, const layout *l) {
-  mx_fail(k->c, MLAX_FORMAT, "%s:%lld: the lines differ in their number of fields (got %lld, need %lld as in the first)", k->name,
+  mx_fail(k->c, MLAX_FORMAT,
+          "%s:%lld: the lines differ in their number of fields (got %lld, need %lld as in the first)", k->name,
           (long long)line, (long long)got, (long long)l->columns);
   return false;
 }
@@ -154,7 +159,8 @@ static bool layout_scan(cursor k, const mx_csv_options *o, layout *l) {
   return true;
 }
 
-/* -- classes: texts numbered as they first appear ---------------------------------------------------------------------- */
+/* -- classes: texts numbered as they first appear
+ * ---------------------------------------------------------------------- */
 
 static uint64_t span_hash(mx_span s) { return mx_hash_bytes(0, s.data, s.size); }
 
@@ -195,7 +201,8 @@ static int class_number(mx_ctx *c, mx_csv_table *t, mx_span s) {
   return *slot = t->n_classes;
 }
 
-/* -- second pass ----------------------------------------------------------------------------------------------------- */
+/* -- second pass -----------------------------------------------------------------------------------------------------
+ */
 
 static bool header_read(cursor *k, mx_csv_table *t) {
   for (bool last = false; !last; t->n_names++) {
@@ -208,10 +215,11 @@ static bool header_read(cursor *k, mx_csv_table *t) {
 static bool no_number(const cursor *k, int64_t line, int64_t column, mx_span f) {
   enum { SHOWN = 40 };
   if (!f.size)
-    mx_fail(k->c, MLAX_FORMAT, "%s:%lld: field %lld is empty (need a number)", k->name, (long long)line, (long long)column + 1);
+    mx_fail(k->c, MLAX_FORMAT, "%s:%lld: field %lld is empty (need a number)", k->name, (long long)line,
+            (long long)column + 1);
   else
-    mx_fail(k->c, MLAX_FORMAT, "%s:%lld: field %lld is no number (got '%.*s')", k->name, (long long)line, (long long)column + 1,
-            f.size > SHOWN ? SHOWN : (int)f.size, f.data);
+    mx_fail(k->c, MLAX_FORMAT, "%s:%lld: field %lld is no number (got '%.*s')", k->name, (long long)line,
+            (long long)column + 1, f.size > SHOWN ? SHOWN : (int)f.size, f.data);
   return false;
 }
 
@@ -250,14 +258,17 @@ static bool table_read(cursor k, const mx_csv_options *o, const layout *l, mx_cs
   return true;
 }
 
-/* -- tables ---------------------------------------------------------------------------------------------------------- */
+/* -- tables ----------------------------------------------------------------------------------------------------------
+ */
 
 /* A separator that could be part of a number, a quote or a line end would make a file mean two things. */
 static bool separator_check(mx_ctx *c, char s) {
-  if ((s > ' ' && s < 0x7f && !strchr("+-.\"_", s) && !(s >= '0' && s <= '9') && !((s | 0x20) >= 'a' && (s | 0x20) <= 'z')) ||
+  if ((s > ' ' && s < 0x7f && !strchr("+-.\"_", s) && !(s >= '0' && s <= '9') &&
+       !((s | 0x20) >= 'a' && (s | 0x20) <= 'z')) ||
       is_blank(s))
     return true;
-  mx_fail(c, MLAX_ARGUMENT, "this cannot separate fields (got character %d, need a blank or punctuation)", (unsigned char)s);
+  mx_fail(c, MLAX_ARGUMENT, "this cannot separate fields (got character %d, need a blank or punctuation)",
+          (unsigned char)s);
   return false;
 }
 

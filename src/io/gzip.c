@@ -94,7 +94,8 @@ static bool inflate_member(mx_ctx *c, inflation *f, mx_bytes *out) {
 
 static bool inflate_members(mx_ctx *c, inflation *f, mx_bytes *out) {
   do {
-    if (!mx_is_gzip(f->from + f->used, f->size - f->used)) return fail_at(c, f->name, f->used, "bytes follow that are no gzip data");
+    if (!mx_is_gzip(f->from + f->used, f->size - f->used))
+      return fail_at(c, f->name, f->used, "bytes follow that are no gzip data");
     if (inflateReset(&f->z) != Z_OK) return fail_at(c, f->name, f->used, "the gzip data are damaged");
     if (!inflate_member(c, f, out)) return false;
   } while (f->used < f->size);
@@ -130,7 +131,8 @@ bool mx_inflate_start(mx_ctx *c, const char *name, const void *bytes, size_t siz
   inflateEnd(&f.z);
   *n = out.size;
   if (status == Z_MEM_ERROR) return mx_fail_memory(c, (size_t)1 << 15), false;
-  return status == Z_OK || status == Z_STREAM_END || status == Z_BUF_ERROR || fail_at(c, name, f.used, "the gzip data are damaged");
+  return status == Z_OK || status == Z_STREAM_END || status == Z_BUF_ERROR ||
+         fail_at(c, name, f.used, "the gzip data are damaged");
 }
 
 bool mx_bytes_of(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t limit, mx_bytes *out) {

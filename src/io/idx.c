@@ -1,4 +1,5 @@
-/* idx.c: IDX files, plain or gzip: the header's product of lengths must be what the file holds, neither more nor less. */
+/* idx.c: IDX files, plain or gzip: the header's product of lengths must be what the file holds, neither more nor less.
+ */
 #include "io.h"
 
 typedef struct idx_header {
@@ -29,7 +30,8 @@ static bool header_read(mx_ctx *c, const char *name, const unsigned char *p, siz
   }
   int dtype = idx_dtype(p[2]), ndim = p[3];
   if (dtype < 0) {
-    mx_fail(c, MLAX_FORMAT, "%s: unknown IDX element type (got 0x%02X at byte 2, need 08, 09, 0B, 0C, 0D or 0E)", name, p[2]);
+    mx_fail(c, MLAX_FORMAT, "%s: unknown IDX element type (got 0x%02X at byte 2, need 08, 09, 0B, 0C, 0D or 0E)", name,
+            p[2]);
     return false;
   }
   if (ndim > MX_MAX_NDIM) {
@@ -65,8 +67,9 @@ static mx_array *plain_parse(mx_ctx *c, const char *name, const void *bytes, siz
   if (!header_read(c, name, bytes, size, &h)) return NULL;
   mx_text t;
   if (size - h.start != mx_nbytes(&h.aval))
-    return mx_fail(c, MLAX_FORMAT, "%s: the file does not hold what its header says (got %zu bytes of elements, need %zu for %s)",
-                   name, size - h.start, mx_nbytes(&h.aval), mx_aval_text(&t, &h.aval));
+    return mx_fail(c, MLAX_FORMAT,
+                   "%s: the file does not hold what its header says (got %zu bytes of elements, need %zu for %s)", name,
+                   size - h.start, mx_nbytes(&h.aval), mx_aval_text(&t, &h.aval));
   mx_array *x = mx_array_new(c, &h.aval);
   if (x && h.aval.size)
     elements_copy((const unsigned char *)bytes + h.start, mx_data(x), h.aval.size, mx_itemsize(h.aval.dtype));

@@ -1,5 +1,5 @@
-/* number.c: decimal numbers, the same in every locale. Most are exact in double arithmetic (a mantissa below 2^53, a power of ten up
- * to 22); the rest goes to strtod_l in the C locale, after the syntax is known to be ours. */
+/* number.c: decimal numbers, the same in every locale. Most are exact in double arithmetic (a mantissa below 2^53, a
+ * power of ten up to 22); the rest goes to strtod_l in the C locale, after the syntax is known to be ours. */
 #include "io.h"
 
 #include <locale.h>
