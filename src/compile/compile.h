@@ -4,8 +4,8 @@
  *     const b ------------------------- dot --> c (arena +0)       INPUT k | CONST k | ARENA + offset | RESULT k
  *                                       max c 0 --> d (result 0)
  *
- * A plan is immutable and may run in several threads at once: each run takes an arena from the plan's pool. Running allocates
- * nothing but its results.
+ * A plan is immutable and may run in several threads at once: each run takes an arena from the plan's pool. Running
+ * allocates nothing but its results.
  */
 #ifndef MX_COMPILE_H
 #define MX_COMPILE_H

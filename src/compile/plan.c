@@ -1,0 +1,143 @@
+/* plan.c: from a program to steps. Views become strides; everything else one kernel call; then buffers are placed. */
+#include "plan_impl.h"
+
+static void *take(mx_ctx *c, mx_plan *p, int n, size_t item) {
+  return mx_arena_alloc(c, &p->memory, (size_t)(n + 1) * item);
+}
+
+/* -- slots -----------------------------------------------------------------------------------------------------------
+ */
+
+static int32_t add_root(mx_plan *p, mx_place place, int index, size_t bytes, int first) {
+  p->roots[p->n_roots] = (mx_root){.place = place, .index = index, .bytes = bytes, .first = first, .last = first};
+  return p->n_roots++;
+}
+
+static bool new_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset, const int64_t *strides) {
+  const mx_aval *a = p->program->avals[v];
+  mx_slot *s = &p->slots[v];
+  *s = (mx_slot){.root = root, .offset = offset, .strides = take(c, p, a->ndim, sizeof(int64_t))};
+  if (!s->strides) return false;
+  if (strides) memcpy(s->strides, strides, a->ndim * sizeof *strides);
+  else mx_strides_contiguous(a, s->strides);
+  s->contiguous = mx_strides_are_contiguous(a, s->strides);
+  return true;
+}
+
+/* Inputs are row-major when a plan runs (run.c copies others); constants are as they are. */
+static bool slots_of_inputs(mx_ctx *c, mx_plan *p) {
+  const mx_program *g = p->program;
+  for (int v = 0; v < g->n_in; v++)
+    if (!new_slot(c, p, v, add_root(p, MX_AT_INPUT, v, mx_nbytes(g->avals[v]), -1), 0, NULL)) return false;
+  for (int k = 0; k < g->n_const; k++) {
+    const mx_array *x = g->consts[k];
+    if (!new_slot(c, p, g->n_in + k, add_root(p, MX_AT_CONST, k, 0, -1), 0, x->strides)) return false;
+  }
+  return true;
+}
+
+static bool try_view(mx_ctx *c, mx_plan *p, const mx_eqn *e, bool *done) {
+  *done = false;
+  if (!e->prim->view || e->n_in == 0) return true;
+  const mx_program *g = p->program;
+  const mx_aval *in[16];
+  for (int k = 0; k < e->n_in && k < 16; k++) in[k] = g->avals[e->in[k]];
+  mx_op o = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = 1, .in_aval = in, .out_aval = g->avals[e->out]};
+  const mx_slot *base = &p->slots[e->in[0]];
+  int64_t offset = 0, strides[MX_MAX_NDIM];
+  if (!e->prim->view(&o, base->strides, &offset, strides)) return true;
+  *done = true;
+  return new_slot(c, p, e->out, base->root, base->offset + offset, strides);
+}
+
+static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
+  mx_step *s = &p->steps[p->n_steps];
+  *s = (mx_step){.kernel = mx_cpu.kernels[e->prim->id], .eqn = e, .tensors = p->n_tensors};
+  if (!s->kernel) return mx_no_rule(c, e->prim, "compilation"), false;
+  for (int k = 0; k < e->n_in; k++) p->tensor_vars[p->n_tensors++] = e->in[k];
+  for (int k = 0; k < e->n_out; k++) {
+    int32_t v = e->out + k;
+    int32_t root = add_root(p, MX_AT_ARENA, 0, mx_nbytes(p->program->avals[v]), p->n_steps);
+    if (!new_slot(c, p, v, root, 0, NULL)) return false;
+    p->tensor_vars[p->n_tensors++] = v;
+  }
+  p->n_steps++;
+  return true;
+}
+
+/* -- lifetimes -------------------------------------------------------------------------------------------------------
+ */
+
+static bool mark_results(mx_ctx *c, mx_plan *p) {
+  const mx_program *g = p->program;
+  p->result_roots = take(c, p, g->n_out, sizeof *p->result_roots);
+  if (!p->result_roots) return false;
+  for (int k = 0; k < g->n_out; k++) {
+    int32_t root = p->slots[g->outs[k]].root;
+    mx_root *r = &p->roots[root];
+    if (r->place != MX_AT_ARENA) continue;
+    r->place = MX_AT_RESULT;
+    r->index = p->n_results;
+    p->result_roots[p->n_results++] = root;
+  }
+  return true;
+}
+
+static void mark_lifetimes(mx_plan *p) {
+  for (int i = 0; i < p->n_steps; i++)
+    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].eqn->n_in; k++) {
+      mx_root *r = &p->roots[p->slots[p->tensor_vars[t + k]].root];
+      if (r->last < i) r->last = i;
+    }
+}
+
+static bool find_patches(mx_ctx *c, mx_plan *p) {
+  p->patches = take(c, p, p->n_tensors, sizeof *p->patches);
+  if (!p->patches) return false;
+  for (int t = 0; t < p->n_tensors; t++) {
+    mx_place place = p->roots[p->slots[p->tensor_vars[t]].root].place;
+    if (place == MX_AT_INPUT || place == MX_AT_RESULT) p->patches[p->n_patches++] = t;
+  }
+  return true;
+}
+
+/* -- make and free ---------------------------------------------------------------------------------------------------
+ */
+
+static bool reserve(mx_ctx *c, mx_plan *p) {
+  const mx_program *g = p->program;
+  int tensors = 0;
+  for (int i = 0; i < g->n_eqn; i++) tensors += g->eqns[i].n_in + g->eqns[i].n_out;
+  p->roots = take(c, p, g->n_var, sizeof *p->roots);
+  p->slots = take(c, p, g->n_var, sizeof *p->slots);
+  p->steps = take(c, p, g->n_eqn, sizeof *p->steps);
+  p->tensor_vars = take(c, p, tensors, sizeof *p->tensor_vars);
+  return p->roots && p->slots && p->steps && p->tensor_vars;
+}
+
+static bool build(mx_ctx *c, mx_plan *p) {
+  if (!reserve(c, p) || !slots_of_inputs(c, p)) return false;
+  for (int i = 0; i < p->program->n_eqn; i++) {
+    bool view;
+    if (!try_view(c, p, &p->program->eqns[i], &view)) return false;
+    if (!view && !add_step(c, p, &p->program->eqns[i])) return false;
+  }
+  if (!mark_results(c, p)) return false;
+  mark_lifetimes(p);
+  return mx_plan_place(c, p) && find_patches(c, p);
+}
+
+mx_plan *mx_plan_new(mx_ctx *c, mx_program *program) {
+  mx_plan *p = mx_new(c, sizeof *p);
+  if (!p) return NULL;
+  atomic_init(&p->refs, 1);
+  p->engine = mx_engine_retain(c->engine);
+  p->memory.engine = p->engine;
+  p->program = mx_program_retain(program);
+  if (build(c, p)) return p;
+  mx_plan_release(p);
+  return NULL;
+}
+
+mx_program *mx_plan_program(const mx_plan *p) { return p->program; }
+size_t mx_plan_arena(const mx_plan *p) { return p->arena_bytes; }

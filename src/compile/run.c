@@ -1,0 +1,123 @@
+/* run.c: running a plan: fill in the addresses that change, call the kernels in order, wrap the results. */
+#include "plan_impl.h"
+
+static size_t run_bytes(const mx_plan *p) { return sizeof(mx_run) + (size_t)p->n_results * sizeof(void *); }
+
+static void run_free(mx_plan *p, mx_run *r) {
+  if (!r) return;
+  mx_buffer_free(p->engine, r->arena, p->arena_bytes);
+  mx_free(p->engine, r->tensors, (size_t)(p->n_tensors + 1) * sizeof *r->tensors);
+  mx_free(p->engine, r, run_bytes(p));
+}
+
+static char *fixed_base(const mx_plan *p, const mx_run *r, const mx_root *root) {
+  if (root->place == MX_AT_CONST) return mx_data(p->program->consts[root->index]);
+  return root->place == MX_AT_ARENA ? (char *)r->arena + root->offset : NULL;
+}
+
+static mx_run *run_new(mx_ctx *c, mx_plan *p) {
+  mx_run *r = mx_new(c, run_bytes(p));
+  if (!r) return NULL;
+  r->tensors = mx_new(c, (size_t)(p->n_tensors + 1) * sizeof *r->tensors);
+  if (r->tensors && p->arena_bytes) r->arena = mx_buffer_alloc(c, p->arena_bytes);
+  if (!r->tensors || (p->arena_bytes && !r->arena)) {
+    run_free(p, r);
+    return NULL;
+  }
+  for (int t = 0; t < p->n_tensors; t++) {
+    int32_t v = p->tensor_vars[t];
+    const mx_slot *s = &p->slots[v];
+    char *base = fixed_base(p, r, &p->roots[s->root]);
+    r->tensors[t] = (mx_tensor){base ? base + s->offset : NULL, p->program->avals[v], s->strides, s->contiguous};
+  }
+  return r;
+}
+
+void mx_plan_release(mx_plan *p) {
+  if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
+  mlax_engine *e = p->engine;
+  run_free(p, atomic_load(&p->spare));
+  mx_program_release(p->program);
+  mx_arena_release(&p->memory);
+  mx_free(e, p, sizeof *p);
+  mlax_engine_release(e);
+}
+
+/* -- one run ---------------------------------------------------------------------------------------------------------
+ */
+
+static void patch(mx_plan *p, mx_run *r, mx_array *const *in, mx_buffer *const *results) {
+  for (int i = 0; i < p->n_patches; i++) {
+    int t = p->patches[i];
+    const mx_slot *s = &p->slots[p->tensor_vars[t]];
+    const mx_root *root = &p->roots[s->root];
+    char *base = root->place == MX_AT_INPUT ? mx_data(in[root->index]) : results[root->index]->data;
+    r->tensors[t].data = base + s->offset;
+  }
+}
+
+static bool run_step(mx_ctx *c, const mx_plan *p, const mx_run *r, const mx_step *s) {
+  const mx_eqn *e = s->eqn;
+  const mx_tensor *in = r->tensors + s->tensors, *out = in + e->n_in;
+  bool empty = e->prim->effect == MX_EFFECT_NONE;
+  for (int k = 0; k < e->n_out; k++) empty &= out[k].aval->size == 0;
+  if (empty) return true;
+  mx_kernel_args args = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out, .in = in, .out = out};
+  if (s->kernel(c, &args)) return true;
+  if (!c->error_site) c->error_site = e->site;
+  (void)p;
+  return false;
+}
+
+static bool run_steps(mx_ctx *c, mx_plan *p, mx_run *r) {
+  for (int i = 0; i < p->n_steps; i++)
+    if (!mx_poll(c) || !run_step(c, p, r, &p->steps[i])) return false;
+  return true;
+}
+
+static mx_array *result(mx_ctx *c, mx_plan *p, int k, mx_array *const *in, mx_buffer *const *results) {
+  int32_t v = p->program->outs[k];
+  const mx_slot *s = &p->slots[v];
+  const mx_root *root = &p->roots[s->root];
+  const mx_aval *a = p->program->avals[v];
+  if (root->place == MX_AT_RESULT) return mx_array_of_buffer(c, a, results[root->index], s->offset, s->strides);
+  mx_array *base = root->place == MX_AT_INPUT ? in[root->index] : p->program->consts[root->index];
+  return mx_array_view(c, base, a, base->offset + s->offset, s->strides);
+}
+
+static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, mx_buffer **buffers, mx_array **out) {
+  for (int k = 0; k < p->n_results; k++)
+    if (!(buffers[k] = mx_buffer_new(c, p->roots[p->result_roots[k]].bytes))) return false;
+  patch(p, r, in, buffers);
+  if (!run_steps(c, p, r)) return false;
+  for (int k = 0; k < p->program->n_out; k++)
+    if (!(out[k] = mx_keep(c, result(c, p, k, in, buffers)))) return false;
+  return true;
+}
+
+/* Inputs as the plan wants them: values, row-major. */
+static bool inputs(mx_ctx *c, const mx_plan *p, mx_array *const *in, mx_array **ready) {
+  for (int k = 0; k < p->program->n_in; k++) {
+    if (in[k]->tag != MX_VALUE) return mx_fail(c, MLAX_STATE, "a traced or freed array reached compiled code"), false;
+    ready[k] = in[k]->contiguous ? in[k] : mx_keep(c, mx_array_contiguous(c, in[k]));
+    if (!ready[k]) return false;
+  }
+  return true;
+}
+
+bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out) {
+  mx_run *r = atomic_exchange(&p->spare, NULL);
+  if (!r && !(r = run_new(c, p))) return false;
+  mx_array *few[32], **ready = few;
+  mx_buffer **buffers = (mx_buffer **)r->results;
+  size_t n = (size_t)p->program->n_in;
+  if (n > 32) ready = mx_new(c, n * sizeof *ready);
+  bool ok = ready && inputs(c, p, in, ready) && run_on(c, p, r, ready, buffers, out);
+  for (int k = 0; k < p->n_results; k++) {
+    if (buffers[k]) mx_buffer_release(buffers[k]);
+    buffers[k] = NULL;
+  }
+  if (ready && ready != few) mx_free(c->engine, ready, n * sizeof *ready);
+  run_free(p, atomic_exchange(&p->spare, r));
+  return ok;
+}
