@@ -181,7 +181,7 @@ static bool aliases_fit(const key_part *k, const mx_flat *f) {
 }
 
 static bool captures_fit(const entry *e, const jit *j) {
-  if (e->n_captures != j->n_captures) return false;
+  if (!e->anchor || e->n_captures != j->n_captures) return false; /* no anchor: a Lua error cut its making short */
   for (int i = 0; i < j->n_captures; i++) {
     const capture *a = &e->captures[i], *b = &j->captures[i];
     if (a->type != b->type || a->is_integer != b->is_integer || a->integer != b->integer) return false;
@@ -587,6 +587,7 @@ static int ljit(lua_State *L) {
   j->max = (int)mx_check_int(L, 3, "max_traces");
   if (j->max < 1) mx_error(L, "max_traces must be at least 1 (got %d)", j->max);
   j->integer_leaf = -1;
+  j->next_anchor = 1;
   int n = (int)lua_rawlen(L, 2);
   if (n) {
     j->statics = mx_new(c, (size_t)n * sizeof *j->statics);
