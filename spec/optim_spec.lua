@@ -161,7 +161,7 @@ describe("transformations", function()
 
   it("ask for the parameters where they need them", function()
     local t = optim.add_decayed_weights(0.1)
-    assert.equal("update: this transformation needs the parameters: t:update(grads, state, params)", 
+    assert.equal("update: this transformation needs the parameters: t:update(grads, state, params)",
       message(t.update, t, params, t:init(params)))
   end)
 end)
