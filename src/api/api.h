@@ -30,9 +30,13 @@ typedef struct mx_state {
   mx_ctx ctx;
   lua_State *L; /* the Lua thread that entered last */
   const void *array_meta, *flat_meta, *treedef_meta, *parameter_meta, *jit_meta; /* lua_topointer of our metatables */
-  size_t debt;      /* bytes of array storage made since the last collector step */
-  bool in_gc;       /* a finalizer of ours runs: no collector steps */
-  int error_ref;    /* registry: the Lua error value that passes through C (status MLAX_LUA) */
+  size_t ceiling;   /* live bytes of the engine at which garbage is collected next */
+  bool in_gc;       /* a collection that we asked for runs: no second one inside */
+  bool raising;     /* the error value kept in the state's user value is on its way: its first traceback stands */
+  int entry;        /* the frame's mark at the last mx_enter: mx_return sweeps down to it */
+  long forks;       /* forks of this process when the state was made: a child's engine is asked whether it may go on */
+  const char *own;  /* mlax's own directory (anchored in a user value): its chunks are no user lines; NULL: embedded */
+  size_t own_length;
   struct mx_calls *calls; /* the stack of module calls (module.c) */
   mx_print_options print;
 } mx_state;
@@ -46,10 +50,16 @@ mx_state *mx_state_of(lua_State *L); /* from the registry, for functions without
 mx_ctx *mx_enter(lua_State *L, const char *op);
 /* Pushes x as an array; NULL raises what is pending. Takes collector steps by the bytes made. Returns 1. [-0, +1] */
 int mx_push(lua_State *L, mx_array *x);
+/* The same as the last act of a function: its temporaries are released at once. */
+int mx_return(lua_State *L, mx_array *x);
 /* true: nothing; false raises what is pending. */
 void mx_ok(lua_State *L, bool ok);
 int mx_raise(lua_State *L);                                                                                   /* does not return */
 int mx_error(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));                    /* does not return */
+/* Pushes the user's own innermost line as "file:line: ", or "". [-0, +1] */
+void mx_push_where(lua_State *L);
+/* The Lua stack of the first raise of the error value at idx, or nil. [-0, +1] */
+void mx_push_traceback(lua_State *L, int idx);
 /* `nil, message`, for files and devices; takes what is pending. Errors that are no MLAX_IO, MLAX_FORMAT, MLAX_DEVICE raise. [-0, +2] */
 int mx_fail_pair(lua_State *L);
 /* Calls the user function below nargs arguments: lua_pcall with a handler that keeps the traceback of the first raise, with the frame
@@ -68,6 +78,9 @@ typedef struct mx_option {
 } mx_option;
 /* Reads the table at idx (nil: nothing) into `to`; an unknown key raises, lists the known ones and guesses. VALUE options are pushed. */
 void mx_options(lua_State *L, int idx, const mx_option *known, void *to);
+void mx_no_options(lua_State *L, int idx);                          /* a function without options: anything but nil raises */
+/* The error of an unknown word: "unknown option 'x', did you mean 'y'? (known: ...)"; does not return. */
+int mx_unknown(lua_State *L, const char *kind, const char *word, const char *const *known, int n);
 const char *mx_guess(const char *word, const char *const *known, int n); /* the nearest by edit distance, or NULL */
 
 bool mx_is_array(lua_State *L, int idx);
@@ -83,6 +96,12 @@ int mx_check_dtype(lua_State *L, int idx, int otherwise);          /* a name; ni
 int mx_check_axis(lua_State *L, int idx, int ndim);                 /* from 1 or -1 in Lua -> from 0; 0 and out of range raise */
 bool mx_check_axes(lua_State *L, int idx, int ndim, mx_dims *axes); /* a number or a list; nil: false. Duplicates raise */
 void mx_check_shape(lua_State *L, int idx, mx_dims *shape, const char *what);
+void mx_check_ints(lua_State *L, int idx, mx_dims *list, const char *what); /* a list of integers, of any sign */
+int64_t mx_check_length(lua_State *L, int idx, const char *what);  /* a list: its length; holes and other keys raise */
+bool mx_read_int(lua_State *L, int idx, int64_t *v);                /* a number with an integer value */
+const char *mx_show(lua_State *L, int idx);                         /* a short text of a value for messages, left on the stack. [-0, +1] */
+/* A number or boolean beside an array of this dtype, by the rules of weak numbers. In the frame. */
+mx_array *mx_weak_number(lua_State *L, int idx, const mx_aval *beside);
 bool mx_is_plain_table(lua_State *L, int idx);                      /* a table without metatable */
 
 /* -- arrays (array.c) ------------------------------------------------------------------------------------------------ */

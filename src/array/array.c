@@ -3,8 +3,14 @@
 
 void (*mx_tracer_free)(mx_array *x);
 
-/* -- buffers
- * ------------------------------------------------------------------------------------------------------------- */
+/* True where this reference was the last. Who holds the only one shares the count with nobody: it need not be written.
+ */
+static bool was_last(atomic_int *refs) {
+  return atomic_load_explicit(refs, memory_order_acquire) == 1 ||
+         atomic_fetch_sub_explicit(refs, 1, memory_order_acq_rel) == 1;
+}
+
+/* -- buffers ----------------------------------------------------------------------------------- */
 
 static mx_buffer *buffer_of(mx_ctx *c, void *data, size_t bytes) {
   mx_buffer *b = mx_new(c, sizeof *b);
@@ -25,7 +31,7 @@ mx_buffer *mx_buffer_new(mx_ctx *c, size_t bytes) {
 }
 
 void mx_buffer_release(mx_buffer *b) {
-  if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) > 1) return;
+  if (!b || !was_last(&b->refs)) return;
   mlax_engine *e = b->engine;
   if (b->release) b->release(b->ud);
   else mx_buffer_free(e, b->data, b->bytes);
@@ -33,8 +39,7 @@ void mx_buffer_release(mx_buffer *b) {
   mlax_engine_release(e);
 }
 
-/* -- make
- * ---------------------------------------------------------------------------------------------------------------- */
+/* -- make -------------------------------------------------------------------------------------- */
 
 static mx_array *array_new(mx_ctx *c, mx_tag tag, const mx_aval *a) {
   mx_array *x = mx_new(c, sizeof *x);
@@ -101,11 +106,10 @@ mx_array *mx_array_contiguous(mx_ctx *c, mx_array *x) {
   return y;
 }
 
-/* -- count
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- count ------------------------------------------------------------------------------------- */
 
 void mx_release(mx_array *x) {
-  if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) > 1) return;
+  if (!x || !was_last(&x->refs)) return;
   mlax_engine *e = x->engine;
   if (x->tag == MX_VALUE) mx_buffer_release(x->buffer);
   else if (mx_is_tracer(x) && mx_tracer_free) mx_tracer_free(x);
@@ -113,8 +117,7 @@ void mx_release(mx_array *x) {
   mlax_engine_release(e);
 }
 
-/* -- ask
- * ----------------------------------------------------------------------------------------------------------------- */
+/* -- ask --------------------------------------------------------------------------------------- */
 
 static void copy_run(void *arg, int64_t n, char *const *p, const int64_t *stride) {
   int dtype = *(const int *)arg;
@@ -134,8 +137,7 @@ void mx_array_read_all(const mx_array *x, void *to) {
 double mx_array_item_double(const mx_array *x) { return mx_load_double(x->aval.dtype, mx_data(x)); }
 int64_t mx_array_item_int(const mx_array *x) { return mx_load_int(x->aval.dtype, mx_data(x)); }
 
-/* -- the frame
- * ----------------------------------------------------------------------------------------------------------- */
+/* -- the frame --------------------------------------------------------------------------------- */
 
 mx_array *mx_keep(mx_ctx *c, mx_array *x) {
   if (!x) return NULL;
@@ -156,8 +158,7 @@ void mx_frame_return(mx_ctx *c, int mark, mx_array *const *out, int n) {
     if (out[i]) c->frame[c->frame_n++] = out[i];
 }
 
-/* -- mlax.h: arrays of a host
- * --------------------------------------------------------------------------------------------- */
+/* -- mlax.h: arrays of a host ------------------------------------------------------------------ */
 
 static bool check_host_array(mx_ctx *c, mx_aval *a, int dtype, int ndim, const int64_t *shape, const void *data) {
   if (!mx_same_process(c)) return false;

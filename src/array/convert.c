@@ -6,39 +6,32 @@
  *
  *     src, strided -> gather -> block -> loop -> block -> scatter -> dst, strided
  */
-#include "convert_impl.h"
-
 /* The loops are for the vectoriser. Speculated conversions of values out of range are not used and trap nowhere. */
 #if defined(__GNUC__) && !defined(__clang__)
 #  pragma GCC optimize("O3,no-trapping-math")
 #endif
 
+#include "convert_impl.h"
+
 enum { BLOCK = 512 };
 typedef void loop(const void *src, void *dst, int64_t n);
 
-/* -- loops between types of C
- * -------------------------------------------------------------------------------------------- */
+/* -- loops between types of C ------------------------------------------------------------------ */
 
-/* X(from, type of from, to, type of to) for all `to` */
-#define TO_INTS(X, F, FT)                                                                                              \
+/* X(from, its type, to, its type, the first float beyond it, its least and most value) */
+#define TO_SIGNED(X, F, FT)                                                                                            \
   X(F, FT, INT8, int8_t, 0x1p7, INT8_MIN, INT8_MAX)                                                                    \
   X(F, FT, INT16, int16_t, 0x1p15, INT16_MIN, INT16_MAX)                                                               \
   X(F, FT, INT32, int32_t, 0x1p31, INT32_MIN, INT32_MAX)                                                               \
-  X(F, FT, INT64, int64_t, 0x1p63, INT64_MIN, INT64_MAX)                                                               \
+  X(F, FT, INT64, int64_t, 0x1p63, INT64_MIN, INT64_MAX)
+#define TO_UNSIGNED(X, F, FT)                                                                                          \
   X(F, FT, UINT8, uint8_t, 0x1p8, 0, UINT8_MAX)                                                                        \
   X(F, FT, UINT16, uint16_t, 0x1p16, 0, UINT16_MAX)                                                                    \
   X(F, FT, UINT32, uint32_t, 0x1p32, 0, UINT32_MAX)                                                                    \
   X(F, FT, UINT64, uint64_t, 0x1p64, 0, UINT64_MAX)
-#define TO_FLOATS(X, F, FT) X(F, FT, FLOAT32, float, 0, 0, 0) X(F, FT, FLOAT64, double, 0, 0, 0)
-#define TO_BOOL(X, F, FT)   X(F, FT, BOOL, uint8_t, 0, 0, 0)
-
-#define FROM_INTS(X)                                                                                                   \
-  X(BOOL, uint8_t)                                                                                                     \
-  X(INT8, int8_t)                                                                                                      \
-  X(INT16, int16_t)                                                                                                    \
-  X(INT32, int32_t)                                                                                                    \
-  X(INT64, int64_t) X(UINT8, uint8_t) X(UINT16, uint16_t) X(UINT32, uint32_t) X(UINT64, uint64_t)
-#define FROM_FLOATS(X) X(FLOAT32, float) X(FLOAT64, double)
+#define TO_OTHERS(X, F, FT)                                                                                            \
+  X(F, FT, FLOAT32, float, 0, 0, 0)                                                                                    \
+  X(F, FT, FLOAT64, double, 0, 0, 0)
 
 #define LOOP(F, FT, T, TT, value)                                                                                      \
   static void F##_to_##T(const void *src, void *dst, int64_t n) {                                                      \
@@ -47,16 +40,26 @@ typedef void loop(const void *src, void *dst, int64_t n);
     for (int64_t i = 0; i < n; i++) d[i] = (value);                                                                    \
   }
 #define LOOP_CAST(F, FT, T, TT, above, least, most) LOOP(F, FT, T, TT, (TT)s[i])
-#define LOOP_TEST(F, FT, T, TT, above, least, most) LOOP(F, FT, T, TT, s[i] != 0)
 #define LOOP_CUT(F, FT, T, TT, above, least, most)  LOOP(F, FT, T, TT, MX_CUT(TT, s[i], (FT)(above), (FT)(least), most))
+#define LOOP_TEST(F, FT)                            LOOP(F, FT, BOOL, uint8_t, s[i] != 0)
 
-#define INT_LOOPS(F, FT)   TO_BOOL(LOOP_TEST, F, FT) TO_INTS(LOOP_CAST, F, FT) TO_FLOATS(LOOP_CAST, F, FT)
-#define FLOAT_LOOPS(F, FT) TO_BOOL(LOOP_TEST, F, FT) TO_INTS(LOOP_CUT, F, FT) TO_FLOATS(LOOP_CAST, F, FT)
-FROM_INTS(INT_LOOPS)
-FROM_FLOATS(FLOAT_LOOPS)
+/* Integers wrap, so that the bits do not depend on whether the result has a sign. */
+#define INT_LOOPS(F, FT) LOOP_TEST(F, FT) TO_SIGNED(LOOP_CAST, F, FT) TO_OTHERS(LOOP_CAST, F, FT)
+#define FLOAT_LOOPS(F, FT)                                                                                             \
+  LOOP_TEST(F, FT) TO_SIGNED(LOOP_CUT, F, FT) TO_UNSIGNED(LOOP_CUT, F, FT) TO_OTHERS(LOOP_CAST, F, FT)
 
-/* -- loops from and to 16-bit floats
- * ------------------------------------------------------------------------------------- */
+INT_LOOPS(INT8, int8_t)
+INT_LOOPS(INT16, int16_t)
+INT_LOOPS(INT32, int32_t)
+INT_LOOPS(INT64, int64_t)
+INT_LOOPS(UINT8, uint8_t)
+INT_LOOPS(UINT16, uint16_t)
+INT_LOOPS(UINT32, uint32_t)
+INT_LOOPS(UINT64, uint64_t)
+FLOAT_LOOPS(FLOAT32, float)
+FLOAT_LOOPS(FLOAT64, double)
+
+/* -- loops from and to 16-bit floats ----------------------------------------------------------- */
 
 LOOP(FLOAT16, uint16_t, FLOAT32, float, float_of_half(s[i]))
 LOOP(BFLOAT16, uint16_t, FLOAT32, float, float_of_bfloat(s[i]))
@@ -67,15 +70,29 @@ LOOP(FLOAT64, double, BFLOAT16, uint16_t, bfloat_of_double(s[i]))
 LOOP(INT64, int64_t, STICKY, double, double_of_int64(s[i]))
 LOOP(UINT64, uint64_t, STICKY, double, double_of_uint64(s[i]))
 
-#define ENTRY(F, FT, T, TT, above, least, most) [MLAX_##F][MLAX_##T] = F##_to_##T,
-#define ENTRIES(F, FT)                          TO_BOOL(ENTRY, F, FT) TO_INTS(ENTRY, F, FT) TO_FLOATS(ENTRY, F, FT)
+/* The row of `from`, whose values lie in memory as those of F do; NULL: there is no loop, but a way through the middle.
+ */
+#define ROW(from, F, U8, U16, U32, U64, half, bfloat)                                                                  \
+  [from] = {F##_to_BOOL,  F##_to_INT8,  F##_to_INT16, F##_to_INT32, F##_to_INT64,   F##_to_##U8,   F##_to_##U16,       \
+            F##_to_##U32, F##_to_##U64, half,         bfloat,       F##_to_FLOAT32, F##_to_FLOAT64}
+#define INT_ROW(from, F)   ROW(from, F, INT8, INT16, INT32, INT64, NULL, NULL)
+#define FLOAT_ROW(from, F) ROW(from, F, UINT8, UINT16, UINT32, UINT64, F##_to_FLOAT16, F##_to_BFLOAT16)
+
+/* ORDER dtype: mlax.h */
 static loop *const loops[MX_DTYPE_COUNT][MX_DTYPE_COUNT] = {
-    FROM_INTS(ENTRIES) FROM_FLOATS(ENTRIES)[MLAX_FLOAT16][MLAX_FLOAT32] = FLOAT16_to_FLOAT32,
-    [MLAX_BFLOAT16][MLAX_FLOAT32] = BFLOAT16_to_FLOAT32,
-    [MLAX_FLOAT32][MLAX_FLOAT16] = FLOAT32_to_FLOAT16,
-    [MLAX_FLOAT32][MLAX_BFLOAT16] = FLOAT32_to_BFLOAT16,
-    [MLAX_FLOAT64][MLAX_FLOAT16] = FLOAT64_to_FLOAT16,
-    [MLAX_FLOAT64][MLAX_BFLOAT16] = FLOAT64_to_BFLOAT16,
+    INT_ROW(MLAX_BOOL, UINT8),
+    INT_ROW(MLAX_INT8, INT8),
+    INT_ROW(MLAX_INT16, INT16),
+    INT_ROW(MLAX_INT32, INT32),
+    INT_ROW(MLAX_INT64, INT64),
+    INT_ROW(MLAX_UINT8, UINT8),
+    INT_ROW(MLAX_UINT16, UINT16),
+    INT_ROW(MLAX_UINT32, UINT32),
+    INT_ROW(MLAX_UINT64, UINT64),
+    [MLAX_FLOAT16] = {[MLAX_FLOAT32] = FLOAT16_to_FLOAT32},
+    [MLAX_BFLOAT16] = {[MLAX_FLOAT32] = BFLOAT16_to_FLOAT32},
+    FLOAT_ROW(MLAX_FLOAT32, FLOAT32),
+    FLOAT_ROW(MLAX_FLOAT64, FLOAT64),
 };
 
 /* What holds every value of `from` exactly, or well enough that a 16-bit float of it is rounded once. */
@@ -87,8 +104,7 @@ static loop *loop_to_middle(int from, int middle) {
   return loops[from][middle];
 }
 
-/* -- copies with strides
- * ------------------------------------------------------------------------------------------------- */
+/* -- copies with strides ----------------------------------------------------------------------- */
 
 #define COPY(size)                                                                                                     \
   for (int64_t i = 0; i < n; i++) memcpy(dst + i * dst_stride, src + i * src_stride, size)
@@ -102,8 +118,7 @@ static void copy_strided(const char *src, int64_t src_stride, char *dst, int64_t
   else COPY(8);
 }
 
-/* -- runs
- * ---------------------------------------------------------------------------------------------------------------- */
+/* -- runs -------------------------------------------------------------------------------------- */
 
 /* How a run is converted: one loop, or two with a block between them. */
 typedef struct route {
@@ -148,8 +163,7 @@ void mx_convert_strided(int from, const void *src, int64_t src_stride, int to, v
   }
 }
 
-/* -- single elements
- * ------------------------------------------------------------------------------------------------------ */
+/* -- single elements --------------------------------------------------------------------------- */
 
 double mx_load_double(int dtype, const void *p) {
   double v;

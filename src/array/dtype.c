@@ -36,8 +36,7 @@ int mx_dtype_of_name(const char *name, size_t length) {
   return -1;
 }
 
-/* -- promotion
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- promotion --------------------------------------------------------------------------------- */
 
 /* 0: bool, 1: integer, 2: float. A weak operand gives way unless its rank is above the other's. */
 static int rank_of(int dtype) { return mx_is_float(dtype) ? 2 : dtype == MLAX_BOOL ? 0 : 1; }
@@ -74,8 +73,7 @@ int mx_dtype_promote(int a, bool a_weak, int b, bool b_weak, bool *weak) {
   return a_weak ? join_weak(a, b) : join_weak(b, a);
 }
 
-/* -- 16-bit floats
- * ------------------------------------------------------------------------------------------------------ */
+/* -- 16-bit floats ----------------------------------------------------------------------------- */
 
 uint16_t mx_half_of_float(float f) { return half_of_float(f); }
 float mx_float_of_half(uint16_t h) { return float_of_half(h); }

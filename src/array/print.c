@@ -37,8 +37,7 @@ typedef struct printer {
   size_t cap, length, line; /* bytes written or not; where the current line began */
 } printer;
 
-/* -- cells
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- cells ------------------------------------------------------------------------------------- */
 
 static int write_float(const style *s, double v, char *cell) {
   if (isnan(v)) return snprintf(cell, CELL, "nan");
@@ -55,8 +54,7 @@ static int write_cell(const style *s, const char *p, char *cell) {
   }
 }
 
-/* -- the style
- * ----------------------------------------------------------------------------------------------------------- */
+/* -- the style --------------------------------------------------------------------------------- */
 
 /* Widens the range by v, written with `precision` significant digits: "d.dddde+xx" without its trailing zeros. */
 static void range_add(range *r, double v, int precision) {
@@ -83,8 +81,7 @@ static style style_of(int dtype, const range *r, int precision) {
   return s;
 }
 
-/* -- visits
- * -------------------------------------------------------------------------------------------------------------- */
+/* -- visits ------------------------------------------------------------------------------------ */
 
 typedef void visit(printer *p, const char *element);
 
@@ -110,8 +107,7 @@ static void visit_width(printer *p, const char *element) {
   if (n > p->style.width) p->style.width = n;
 }
 
-/* -- writing
- * ------------------------------------------------------------------------------------------------------------- */
+/* -- writing ----------------------------------------------------------------------------------- */
 
 static void put(printer *p, const char *s, size_t n) {
   if (p->length < p->cap) {

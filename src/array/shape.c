@@ -3,18 +3,18 @@
 
 #include <stdio.h>
 
-/* -- avals
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- avals ------------------------------------------------------------------------------------- */
 
-/* The product of the lengths times the item size, or false: more than the address space holds. An axis of length 0 does
- * not excuse the others: strides are made of their products. */
+/* Counts the elements; false where the address space could not hold them. An axis of length 0 does not excuse the
+ * others: strides are made of their products. */
 static bool count_elements(mx_aval *a) {
-  int64_t size = 1, bytes = (int64_t)mx_itemsize(a->dtype);
-  a->size = 1;
+  int64_t bytes = (int64_t)mx_itemsize(a->dtype);
+  bool empty = false;
   for (int i = 0; i < a->ndim; i++) {
-    a->size *= a->shape[i] && size ? a->shape[i] : 0;
-    if (a->shape[i] && !mx_mul_i64(bytes, a->shape[i], &bytes)) return false;
+    if (a->shape[i] == 0) empty = true;
+    else if (!mx_mul_i64(bytes, a->shape[i], &bytes)) return false;
   }
+  a->size = empty ? 0 : bytes / (int64_t)mx_itemsize(a->dtype);
   return bytes <= PTRDIFF_MAX;
 }
 
@@ -38,8 +38,7 @@ bool mx_aval_equal(const mx_aval *a, const mx_aval *b) {
   return a->dtype == b->dtype && a->weak == b->weak && mx_shape_equal(a, b);
 }
 
-/* -- broadcasting
- * -------------------------------------------------------------------------------------------------------- */
+/* -- broadcasting ------------------------------------------------------------------------------ */
 
 /* Lengths from the last axis: 1 where the shape has no more. */
 static int64_t length_from_end(const mx_aval *a, int i) { return i < a->ndim ? a->shape[a->ndim - 1 - i] : 1; }
@@ -59,8 +58,7 @@ bool mx_shape_broadcast(const mx_aval *a, const mx_aval *b, mx_aval *out) {
   return true;
 }
 
-/* -- strides
- * ------------------------------------------------------------------------------------------------------------- */
+/* -- strides ----------------------------------------------------------------------------------- */
 
 void mx_strides_contiguous(const mx_aval *a, int64_t *strides) {
   int64_t step = (int64_t)mx_itemsize(a->dtype);
@@ -89,8 +87,7 @@ void mx_strides_broadcast(const mx_aval *a, const int64_t *strides, const mx_ava
   }
 }
 
-/* -- text
- * ---------------------------------------------------------------------------------------------------------------- */
+/* -- text -------------------------------------------------------------------------------------- */
 
 /* Both append as much as there is room for. */
 static void append(mx_text *t, size_t *n, const char *s) {
@@ -124,8 +121,7 @@ const char *mx_shape_text(mx_text *t, int ndim, const int64_t *shape) {
   return t->s;
 }
 
-/* -- walks
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- walks ------------------------------------------------------------------------------------- */
 
 enum { MAX_OPERANDS = 6 };
 

@@ -28,7 +28,7 @@ struct mlax_engine {
   _Atomic size_t live, peak, limit; /* limit 0: none */
   mx_cache *cache;
   int threads;
-  bool blas_parallel; /* OpenBLAS is its OpenMP build */
+  bool blas_parallel; /* OpenBLAS may use its threads: it is the OpenMP build, and the engine has more than one of its own */
   void (*parallel_for)(void *ud, int n, void (*body)(void *arg, int i), void *arg);
   void *parallel_ud;
   int (*poll)(void *ud);

@@ -1,20 +1,21 @@
-/* blas.c: is the BLAS under us usable? OpenBLAS aborts or loops where its work memory cannot be had, so it is touched
- * once, at a time when the failure can still be told. */
+/* blas.c: is the BLAS under us usable, and by how many threads at once?
+ *
+ * OpenBLAS maps 128 MiB for each call that runs at the same time, keeps them, and tries for ever where it gets none. So
+ * they are mapped when an engine is made, at a time when a failure can still be told.
+ */
 #include "base_impl.h"
 
 #include <cblas.h>
 #include <sys/mman.h>
 
-#define WORK_MEMORY ((size_t)64 << 20) /* what OpenBLAS maps for a thread, and some more */
+#define WORK_MEMORY ((size_t)128 << 20)
+enum { MAX_TOUCH = 64 };
+
+/* OpenBLAS's own: gives a calling thread its work memory. Other builds may hide them. */
+extern void *blas_memory_alloc(int) __attribute__((weak));
+extern void blas_memory_free(void *) __attribute__((weak));
 
 bool mx_blas_is_openmp(void) { return openblas_get_parallel() == OPENBLAS_OPENMP; }
-
-static bool has_work_memory(void) {
-  void *p = mmap(NULL, WORK_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) return false;
-  munmap(p, WORK_MEMORY);
-  return true;
-}
 
 /* {1,2;3,4;5,6} {1,2,3;4,5,6} with row lengths that a wrong integer width would spoil. */
 static bool multiplies(void) {
@@ -27,6 +28,30 @@ static bool multiplies(void) {
 const char *mx_blas_check(void) {
   if (sizeof(blasint) != sizeof(int) || strstr(openblas_get_config(), "USE64BITINT"))
     return "OpenBLAS has 64-bit integers (need the build with 32-bit ones)";
-  if (!has_work_memory()) return "not enough memory for OpenBLAS";
   return multiplies() ? NULL : "OpenBLAS gives wrong products";
+}
+
+/* How many pieces of work memory the system would give, at most n. */
+static int count_mappable(int n) {
+  void *p[MAX_TOUCH];
+  int have = 0;
+  for (; have < n; have++) {
+    p[have] = mmap(NULL, WORK_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p[have] == MAP_FAILED) break;
+  }
+  for (int i = 0; i < have; i++) munmap(p[i], WORK_MEMORY);
+  return have;
+}
+
+int mx_blas_touch(int threads) {
+  static atomic_int touched; /* of this process, as OpenBLAS keeps them */
+  void *p[MAX_TOUCH];
+  int have = atomic_load(&touched), n = threads < MAX_TOUCH ? threads : MAX_TOUCH;
+  if (!blas_memory_alloc || !blas_memory_free || have >= n) return threads;
+  int more = count_mappable(n - have);
+  if (more < n - have) threads = n = have + more;
+  for (int i = 0; i < n; i++) p[i] = blas_memory_alloc(0);
+  for (int i = 0; i < n; i++) blas_memory_free(p[i]);
+  if (atomic_load(&touched) < n) atomic_store(&touched, n);
+  return threads;
 }

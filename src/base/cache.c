@@ -29,8 +29,7 @@ struct mx_cache {
   kept *heads[N_CLASS];
 };
 
-/* -- size classes
- * ------------------------------------------------------------------------------------------------------- */
+/* -- size classes ------------------------------------------------------------------------------ */
 
 static int log2_floor(size_t n) { return 63 - __builtin_clzll((unsigned long long)n); }
 
@@ -48,8 +47,12 @@ static int class_of(size_t size) {
   return 4 * k + (int)(size >> (k - 2) & 3);
 }
 
-/* -- the lists
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- the lists --------------------------------------------------------------------------------- */
+
+/* Written under the lock alone, read everywhere. */
+static void add_bytes(mx_cache *m, size_t n) {
+  atomic_store_explicit(&m->bytes, atomic_load(&m->bytes) + n, memory_order_release);
+}
 
 static void link_block(mx_cache *m, kept *b) {
   kept **head = &m->heads[class_of(b->bytes)];
@@ -77,7 +80,7 @@ static kept *drop_oldest(mx_cache *m, size_t most) {
   while (m->oldest && atomic_load(&m->bytes) > most) {
     kept *b = m->oldest;
     unlink_block(m, b);
-    atomic_fetch_sub(&m->bytes, b->bytes);
+    add_bytes(m, 0 - b->bytes);
     b->older = dropped;
     dropped = b;
   }
@@ -92,8 +95,7 @@ static void free_dropped(mlax_engine *e, kept *b) {
   }
 }
 
-/* -- the cache
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- the cache --------------------------------------------------------------------------------- */
 
 mx_cache *mx_cache_new(mlax_engine *e, size_t limit) {
   mx_cache *m = mx_raw_alloc(e, sizeof *m, STORAGE_ALIGN);
@@ -131,7 +133,7 @@ static void *take_kept(mlax_engine *e, size_t size) {
   if (b) {
     unlink_block(m, b);
     mx_reserve_cached(e, size); /* first live, then no longer cached: see mx_reserve */
-    atomic_fetch_sub(&m->bytes, size);
+    add_bytes(m, 0 - size);
   }
   pthread_mutex_unlock(&m->lock);
   return b;
@@ -173,7 +175,7 @@ void mx_buffer_free(mlax_engine *e, void *p, size_t bytes) {
   ((kept *)p)->bytes = size;
   pthread_mutex_lock(&m->lock);
   link_block(m, p);
-  atomic_fetch_add(&m->bytes, size);
+  add_bytes(m, size);
   mx_unreserve(e, size);
   kept *dropped = drop_oldest(m, m->limit);
   pthread_mutex_unlock(&m->lock);

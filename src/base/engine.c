@@ -2,10 +2,8 @@
 #include "base_impl.h"
 
 #define DEFAULT_CACHE ((size_t)64 << 20)
-enum { MAX_THREADS = 1024 };
 
-/* -- options
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- options ----------------------------------------------------------------------------------- */
 
 /* A host may be older (its struct ends earlier) or newer (what we do not know must be unset). */
 static bool read_options(const mlax_options *given, mlax_options *o, mlax_error *error) {
@@ -21,24 +19,31 @@ static bool read_options(const mlax_options *given, mlax_options *o, mlax_error 
 }
 
 static const char *options_fault(const mlax_options *o) {
-  if (o->threads < 0 || o->threads > MAX_THREADS) return "options.threads is out of range (need 0 .. 1024)";
+  if (o->threads < 0 || o->threads > MX_MAX_THREADS) return "options.threads is out of range (need 0 .. 1024)";
   if (o->flags & ~(unsigned)MLAX_DETERMINISTIC) return "options.flags has an unknown flag";
   if (o->files && o->files->size < sizeof *o->files) return "options.files.size is too small";
   return NULL;
 }
 
-static mlax_engine engine_of(const mlax_options *o) {
+/* As many threads as were asked for, or as the machine has and bears; 0 with the error written. */
+static int settle_threads(const mlax_options *o, mlax_error *error) {
   bool alone = mx_process_forked() && !o->parallel_for;
+  int want = alone ? 1 : o->threads ? o->threads : mx_threads_default();
+  int have = mx_blas_touch(o->parallel_for ? want : mx_threads_possible(want));
+  if (have == want || (have > 0 && !o->threads)) return have;
+  mx_report(error, MLAX_MEMORY, "not enough memory for %d threads (there is some for %d)", want, have);
+  return 0;
+}
+
+static mlax_engine engine_of(const mlax_options *o, int threads) {
   return (mlax_engine){
       .refs = 1,
       .pid = mx_process(),
       .alloc = o->alloc ? o->alloc : mx_default_alloc,
       .alloc_ud = o->alloc_ud,
       .limit = o->memory_limit,
-      .threads = alone        ? 1
-                 : o->threads ? o->threads
-                              : mx_threads_default(),
-      .blas_parallel = !mx_process_forked() && !o->parallel_for && mx_blas_is_openmp(),
+      .threads = threads,
+      .blas_parallel = threads > 1 && !o->parallel_for && mx_blas_is_openmp(),
       .parallel_for = o->parallel_for,
       .parallel_ud = o->parallel_ud,
       .poll = o->poll,
@@ -50,8 +55,7 @@ static mlax_engine engine_of(const mlax_options *o) {
   };
 }
 
-/* -- engines
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- engines ----------------------------------------------------------------------------------- */
 
 mlax_status mlax_engine_new(const mlax_options *options, mlax_engine **engine, mlax_error *error) {
   mlax_options o;
@@ -62,8 +66,10 @@ mlax_status mlax_engine_new(const mlax_options *options, mlax_engine **engine, m
   fault = mx_blas_check();
   if (fault) return mx_report(error, MLAX_UNSUPPORTED, "%s", fault);
   if (mx_process_forked()) mx_threads_after_fork();
+  int threads = settle_threads(&o, error);
+  if (!threads) return MLAX_MEMORY;
 
-  mlax_engine start = engine_of(&o), *e = mx_raw_alloc(&start, sizeof *e, _Alignof(mlax_engine));
+  mlax_engine start = engine_of(&o, threads), *e = mx_raw_alloc(&start, sizeof *e, _Alignof(mlax_engine));
   if (e) {
     memcpy(e, &start, sizeof *e);
     e->cache = mx_cache_new(e, o.cache_limit ? o.cache_limit : DEFAULT_CACHE);
@@ -97,8 +103,7 @@ void mlax_memory(mlax_engine *e, mlax_memory_info *info) {
   *info = (mlax_memory_info){atomic_load(&e->live), mx_cache_bytes(e), atomic_load(&e->peak), atomic_load(&e->limit)};
 }
 
-/* -- contexts
- * ----------------------------------------------------------------------------------------------------------- */
+/* -- contexts ---------------------------------------------------------------------------------- */
 
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine) {
   *c = (mx_ctx){.engine = mx_engine_retain(engine)};

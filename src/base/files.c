@@ -9,8 +9,7 @@
 
 enum { MAX_PATH = 4096 };
 
-/* -- the C library's files
- * ---------------------------------------------------------------------------------------------- */
+/* -- the C library's files --------------------------------------------------------------------- */
 
 static void *stdio_open(void *ud, const char *path, int write) {
   (void)ud;
@@ -78,8 +77,7 @@ static int stdio_remove(void *ud, const char *path) {
 const mlax_files mx_stdio_files = {sizeof(mlax_files), NULL,       stdio_open,  stdio_length, stdio_read,
                                    stdio_write,        stdio_sync, stdio_close, stdio_rename, stdio_remove};
 
-/* -- no files
- * ----------------------------------------------------------------------------------------------------------- */
+/* -- no files ---------------------------------------------------------------------------------- */
 
 static int refuse(void) {
   errno = EPERM;
@@ -105,8 +103,7 @@ const mlax_files *mlax_no_files(void) {
   return &none;
 }
 
-/* -- reading
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- reading ----------------------------------------------------------------------------------- */
 
 static void *fail_file(mx_ctx *c, const char *what, const char *path) {
   int error = errno;
@@ -155,8 +152,7 @@ void *mx_file_read(mx_ctx *c, const char *path, size_t limit, size_t *bytes) {
   return data;
 }
 
-/* -- writing
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- writing ----------------------------------------------------------------------------------- */
 
 /* A name beside `path` that no other writer uses. */
 static bool temporary_name(char *to, const char *path) {

@@ -14,8 +14,7 @@ enum { SMALL_ALIGN = 16, STORAGE_ALIGN = 64 };
 #define HUGE_PAGE ((size_t)2 << 20)
 #define PAGE      ((size_t)4096)
 
-/* -- the default allocator
- * ---------------------------------------------------------------------------------------------- */
+/* -- the default allocator --------------------------------------------------------------------- */
 
 static bool is_mapped(size_t size, size_t align) { return size >= HUGE_PAGE && align >= STORAGE_ALIGN; }
 static size_t round_up(size_t size, size_t step) { return (size + step - 1) / step * step; }
@@ -68,8 +67,7 @@ void mx_raw_free(mlax_engine *e, void *p, size_t bytes, size_t align) {
   if (p) e->alloc(e->alloc_ud, p, bytes, 0, align);
 }
 
-/* -- the count
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- the count --------------------------------------------------------------------------------- */
 
 static void raise_peak(mlax_engine *e, size_t live) {
   size_t peak = atomic_load_explicit(&e->peak, memory_order_relaxed);
@@ -93,8 +91,7 @@ void mx_unreserve(mlax_engine *e, size_t bytes) { atomic_fetch_sub(&e->live, byt
 
 void mx_reserve_cached(mlax_engine *e, size_t bytes) { raise_peak(e, atomic_fetch_add(&e->live, bytes) + bytes); }
 
-/* -- small things
- * ------------------------------------------------------------------------------------------------------- */
+/* -- small things ------------------------------------------------------------------------------ */
 
 static size_t at_least_one(size_t bytes) { return bytes ? bytes : 1; }
 
@@ -169,8 +166,7 @@ bool mx_grow(mx_ctx *c, void *items, int *cap, int need, size_t item) {
   return true;
 }
 
-/* -- arena
- * -------------------------------------------------------------------------------------------------------------- */
+/* -- arena ------------------------------------------------------------------------------------- */
 
 /* Blocks form a list, the one in use first. */
 struct mx_block {

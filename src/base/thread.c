@@ -2,6 +2,7 @@
 #include "base_impl.h"
 
 #include <omp.h>
+#include <pthread.h>
 
 /* A region costs about 1 us while its workers are awake, so less work than this for each chunk does not pay. */
 #define CHUNK_NS 2000.0
@@ -51,6 +52,32 @@ int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item) {
 int mx_threads_default(void) {
   int n = omp_get_max_threads();
   return n < 1 ? 1 : n;
+}
+
+static void *wait_for_gate(void *gate) {
+  pthread_mutex_lock(gate);
+  pthread_mutex_unlock(gate);
+  return NULL;
+}
+
+/* Starts helpers that wait until the last of them is there. */
+static int count_startable(int n) {
+  pthread_t ids[MX_MAX_THREADS];
+  pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+  int have = 0;
+  pthread_mutex_lock(&gate);
+  while (have < n && pthread_create(&ids[have], NULL, wait_for_gate, &gate) == 0) have++;
+  pthread_mutex_unlock(&gate);
+  for (int i = 0; i < have; i++) pthread_join(ids[i], NULL);
+  return have;
+}
+
+int mx_threads_possible(int threads) {
+  static atomic_int proven;
+  if (atomic_load(&proven) >= threads) return threads;
+  int have = 1 + count_startable(threads - 1);
+  atomic_store(&proven, have);
+  return have;
 }
 
 void mx_threads_after_fork(void) { omp_set_num_threads(1); }
