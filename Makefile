@@ -133,8 +133,13 @@ $(BUILD)/lua/mlax/core.so: $(BUILD)/libmlax_lua.o $(BUILD)/libmlax.so $(BUILD)/g
 	$(filter-out -Wl$(comma)-z$(comma)defs,$(SHARED)) -Wl,--version-script=$(BUILD)/gen/exports.map -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../..:$$ORIGIN' \
 	  -o $@ $< -L$(BUILD) -lmlax -lm
 
-$(BUILD)/mlax: $(CLI_OBJ) $(API_OBJ) $(CORE_OBJ) $(EMBED_OBJ)
-	$(LINK) -Wl,-E -Wl,--dynamic-list-data -o $@ $^ $(LUA_LIBS) $(CORE_LIBS)
+# Lua modules in C that a script loads find Lua in the program.
+$(BUILD)/gen/program.map:
+	@mkdir -p $(@D)
+	echo '{ lua_*; luaL_*; luaopen_*; mlax_*; };' > $@
+$(BUILD)/mlax: $(CLI_OBJ) $(API_OBJ) $(CORE_OBJ) $(EMBED_OBJ) $(BUILD)/gen/program.map
+	$(LINK) -Wl,--dynamic-list=$(BUILD)/gen/program.map -o $@ $(filter %.o,$^) -Wl,--whole-archive $(filter %.a,$(LUA_LIBS)) \
+	  -Wl,--no-whole-archive $(filter-out %.a,$(LUA_LIBS)) $(CORE_LIBS)
 
 # -- run ----------------------------------------------------------------------------------------------------------------
 
