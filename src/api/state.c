@@ -148,6 +148,7 @@ static void collect_now(lua_State *L, mx_state *s) {
   c->trace = saved.trace;
   c->axes = saved.axes;
   c->site = saved.site;
+  c->error_site = saved.error_site;
   s->entry = entry;
   s->L = running;
   s->in_gc = false;
