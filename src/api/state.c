@@ -148,6 +148,7 @@ static void collect_now(lua_State *L, mx_state *s) {
   c->trace = saved.trace;
   c->axes = saved.axes;
   c->site = saved.site;
+  c->error_site = saved.error_site;
   s->entry = entry;
   s->L = running;
   s->in_gc = false;
@@ -188,6 +189,7 @@ mx_ctx *mx_enter(lua_State *L, const char *op) {
   s->raising = false;
   if (c->frame_n > c->frame_base && lua_gc(L, LUA_GCISRUNNING) >= 0) mx_frame_release(c, c->frame_base);
   s->entry = c->frame_n;
+  c->error_site = 0;
   if (mx_failed(c)) mx_clear(c);
   if (!c->engine || s->forks != atomic_load_explicit(&fork_count, memory_order_relaxed)) check_entry(L, s);
   return c;
@@ -235,9 +237,9 @@ int mx_raise(lua_State *L) {
   luaL_checkstack(L, 10, NULL);
   mlax_error error = c->error; /* copied: a finalizer that runs while the message is built may enter mlax */
   const char *op = c->op;
-  uint32_t site = c->site;
+  uint32_t site = c->error_site ? c->error_site : c->site; /* compiled code failed: the line that made the operation */
   mx_clear(c);
-  c->site = 0;
+  c->site = c->error_site = 0;
   if (error.status == MLAX_LUA) {
     push_uservalue(L, UV_ERROR);
     return lua_error(L);

@@ -28,7 +28,7 @@ struct mlax_engine {
   _Atomic size_t live, peak, limit; /* limit 0: none */
   mx_cache *cache;
   int threads;
-  bool blas_parallel; /* OpenBLAS is its OpenMP build */
+  bool blas_parallel; /* OpenBLAS may use its threads: it is the OpenMP build, and the engine has more than one of its own */
   void (*parallel_for)(void *ud, int n, void (*body)(void *arg, int i), void *arg);
   void *parallel_ud;
   int (*poll)(void *ud);
@@ -81,7 +81,9 @@ const char *mx_site_text(const mx_ctx *c, uint32_t site);          /* "f.lua:12"
 
 /* -- context --------------------------------------------------------------------------------------------------------- */
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine); /* retains the engine */
-void mx_ctx_close(mx_ctx *c);
+void mx_ctx_close(mx_ctx *c);                     /* its arrays are released before: mx_frame_release(c, 0) */
+/* False with MLAX_STATE pending in a forked child of the engine's process. mx_poll and mx_buffer_alloc ask it too. */
+bool mx_same_process(mx_ctx *c);
 /* False with an error pending if the engine may not go on: forked child, interrupt, poll. Between steps and tiles. */
 bool mx_poll(mx_ctx *c);
 

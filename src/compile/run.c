@@ -98,8 +98,7 @@ static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, mx_buf
 /* Inputs as the plan wants them: values, row-major. */
 static bool inputs(mx_ctx *c, const mx_plan *p, mx_array *const *in, mx_array **ready) {
   for (int k = 0; k < p->program->n_in; k++) {
-    if (in[k]->tag != MX_VALUE)
-      return mx_usable(c, in[k]) && mx_fail(c, MLAX_STATE, "a traced value reached compiled code"), false;
+    if (in[k]->tag != MX_VALUE) return mx_fail(c, MLAX_STATE, "a traced or freed array reached compiled code"), false;
     ready[k] = in[k]->contiguous ? in[k] : mx_keep(c, mx_array_contiguous(c, in[k]));
     if (!ready[k]) return false;
   }

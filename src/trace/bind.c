@@ -76,11 +76,16 @@ bool mx_usable(mx_ctx *c, const mx_array *x) {
   return false;
 }
 
-bool mx_has_value(const mx_array *x) {
-  while (x->tag == MX_DUAL || x->tag == MX_BATCHED) {
-    if (x->tag == MX_BATCHED) return false;
-    x = x->primal;
-  }
+static bool is_known(const mx_trace *t, const mx_array *x) {
+  for (int i = 0; i < t->n_known; i++)
+    if (t->known[i] == x) return true;
+  return false;
+}
+
+bool mx_has_value(const mx_ctx *c, const mx_array *x) {
+  for (const mx_trace *t = c->trace; t; t = t->parent)
+    if (is_known(t, x)) return false;
+  while (x->tag == MX_DUAL) x = x->primal;
   return x->tag == MX_VALUE;
 }
 

@@ -4,6 +4,8 @@
 
 static int32_t operand(mx_ctx *c, mx_trace *t, mx_array *x) {
   if (mx_owns(t, x)) return x->var;
+  for (int i = 0; i < t->n_known; i++)
+    if (t->known[i] == x) return i;
   if (mx_is_tracer(x) && x->trace->serial > t->serial) {
     mx_fail(c, MLAX_STATE, "a traced value made at %s is used outside its transformation", mx_site_text(c, x->site));
     return -1;
@@ -64,11 +66,14 @@ static bool stage_results(mx_ctx *c, mx_trace *t, const mx_list *out, mx_list *c
   return mx_program_finish(c, t->program, captured);
 }
 
-bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, int n_in, mx_program **program, mx_list *captured) {
+bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in, mx_program **program,
+              mx_list *captured) {
   *program = NULL;
   int mark = mx_frame_mark(c);
   mx_trace *t = mx_trace_begin(c, MX_TRACE_STAGE);
   if (!t) return false;
+  t->known = known;
+  t->n_known = known ? n_in : 0;
   mx_list tracers = {0}, out = {0};
   bool ok = stage_inputs(c, t, in, n_in, &tracers) && f.call(c, f.state, tracers.items, n_in, &out) &&
             stage_results(c, t, &out, captured);

@@ -28,6 +28,8 @@ typedef struct mx_trace {
   mx_program *program; /* STAGE, LINEAR: being built */
   int64_t size;        /* BATCH: length of the mapped axis */
   const char *name;    /* BATCH: axis name, or NULL (borrowed from the caller) */
+  mx_array *const *known; /* STAGE: arrays that are inputs by identity (captured ones), by input; NULL entries: none */
+  int n_known;
   uint64_t serial;     /* counts up; deeper traces have greater ones */
 } mx_trace;
 
@@ -38,9 +40,11 @@ typedef struct mx_function {
   void *state;
 } mx_function;
 
-/* Records f on inputs of these avals. The result's constants are values; arrays of outer traces that f used are given
- * back in `captured`, and are the inputs behind the n_in. */
-bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, int n_in, mx_program **program, mx_list *captured);
+/* Records f on inputs of these avals. known[i] (known may be NULL) is an array that f reaches by itself, as an upvalue: wherever it
+ * appears it stands for input i. The result's constants are values; arrays of outer traces that f used are given back in `captured`,
+ * and are the inputs behind the n_in. */
+bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in, mx_program **program,
+              mx_list *captured);
 
 /* Results and their tangents (NULL: zero); tangents[i] may be NULL. */
 bool mx_jvp(mx_ctx *c, mx_function f, mx_array *const *primals, mx_array *const *tangents, int n, mx_list *out,
@@ -77,8 +81,8 @@ bool mx_program_eval(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_arr
 
 /* False, with "leaked" pending, for a tracer of a trace that no longer runs; "freed" for a freed array. */
 bool mx_usable(mx_ctx *c, const mx_array *x);
-/* The innermost trace that records (STAGE) or depends on x: whether x holds a value that may be read now. */
-bool mx_has_value(const mx_array *x);
+/* Whether x may be read now: it is a value (or a dual of one), and no running trace counts it among its known inputs. */
+bool mx_has_value(const mx_ctx *c, const mx_array *x);
 mx_trace *mx_trace_retain(mx_trace *t);
 void mx_trace_release(mx_trace *t);
 

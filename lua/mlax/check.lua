@@ -1,0 +1,162 @@
+--- Argument checks of the Lua half: every message reads `file:line: op: what is wrong (got ..., need ...)`, with the line of the
+-- caller's own file, not of ours.
+local core = require "mlax.core"
+local mlax = core.mlax
+
+local check = {}
+
+-- Our own sources share the directory of this file ("@.../mlax/", or "@mlax/" where they are embedded).
+local own = debug.getinfo(1, "S").source:match("^(.*)check%.lua$") or "@mlax/"
+
+local function place()
+  for level = 3, 200 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then return "" end
+    if info.currentline > 0 and info.source:sub(1, #own) ~= own then
+      return ("%s:%d: "):format(info.short_src, info.currentline)
+    end
+  end
+  return ""
+end
+
+--- Raises `file:line: op: text`, followed by the path of the running module, where there is one.
+function check.fail(op, format, ...)
+  local where = core.module_where and core.module_where() or ""
+  error(place() .. op .. ": " .. format:format(...) .. where, 0)
+end
+
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and diagonal or diagonal + 1
+      diagonal, row[j] = row[j], math.min(cost, row[j] + 1, row[j - 1] + 1)
+    end
+  end
+  return row[#b]
+end
+
+--- The word of the list that is nearest to `word`, if it is near enough to be what was meant.
+function check.guess(word, list)
+  local best, least = nil, #word // 3 + 2
+  for _, candidate in ipairs(list) do
+    local d = distance(word, candidate)
+    if d < least then best, least = candidate, d end
+  end
+  return best
+end
+
+--- The text " (got float32[2,3], need ...)" wants for a value.
+function check.show(v)
+  if mlax.is_array(v) then return v.dtype .. "[" .. table.concat(v.shape, ",") .. "]" end
+  if type(v) == "string" then return ("%q"):format(v) end
+  if type(v) == "number" or type(v) == "boolean" or v == nil then return tostring(v) end
+  return "a " .. type(v)
+end
+
+--- The options table, or an empty one. `known` lists the names that it may hold, separated by spaces; arguments after it raise.
+function check.options(op, options, known, ...)
+  if select("#", ...) > 0 and (...) ~= nil then check.fail(op, "too many arguments (got %s after the options)", check.show((...))) end
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    check.fail(op, "the options must be a table (got %s, need one of: %s)", check.show(options), known:gsub(" ", ", "))
+  end
+  for name in pairs(options) do
+    if type(name) ~= "string" or not (" " .. known .. " "):find(" " .. name .. " ", 1, true) then
+      local list = {}
+      for word in known:gmatch("%S+") do list[#list + 1] = word end
+      local near = type(name) == "string" and check.guess(name, list)
+      check.fail(op, "unknown option '%s'%s (known: %s)", tostring(name), near and (", did you mean '%s'?"):format(near) or "",
+        #list > 0 and table.concat(list, ", ") or "none")
+    end
+  end
+  return options
+end
+
+--- Raises where arguments follow the last one that a function knows.
+function check.last(op, ...)
+  if select("#", ...) > 0 and (...) ~= nil then check.fail(op, "too many arguments (got %s after the last one)", check.show((...))) end
+end
+
+--- An array; a Lua number or boolean becomes one.
+function check.array(op, what, x)
+  if mlax.is_array(x) then return x end
+  if type(x) == "number" or type(x) == "boolean" then return mlax.array(x) end
+  check.fail(op, "%s must be an array (got %s)", what, check.show(x))
+end
+
+--- An integer of at least `low`; 5.0 is taken for 5.
+function check.int(op, what, v, low)
+  local i = math.type(v) and math.tointeger(v)
+  if not i or (low and i < low) then
+    check.fail(op, "%s must be an integer%s (got %s)", what, low and (" of at least %d"):format(low) or "", check.show(v))
+  end
+  return i
+end
+
+--- A number.
+function check.number(op, what, v)
+  if type(v) ~= "number" then check.fail(op, "%s must be a number (got %s)", what, check.show(v)) end
+  return v
+end
+
+local function callable(v)
+  if type(v) == "function" then return true end
+  local meta = getmetatable(v)
+  return type(meta) == "table" and meta.__call ~= nil or type(v) == "userdata" and not mlax.is_array(v)
+end
+
+--- Something that can be called: a function, a jitted function, a Module.
+function check.callable(op, what, f)
+  if not callable(f) then check.fail(op, "%s must be a function (got %s)", what, check.show(f)) end
+  return f
+end
+
+--- A key: uint32[2].
+function check.key(op, what, key)
+  if not mlax.is_array(key) or key.dtype ~= "uint32" or key.ndim ~= 1 or key.shape[1] ~= 2 then
+    check.fail(op, "%s must be a key (got %s, need uint32[2] as random.key gives)", what, check.show(key))
+  end
+  return key
+end
+
+local dtypes = {}
+for name in ("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64"):gmatch("%S+") do
+  dtypes[#dtypes + 1], dtypes[name] = name, true
+end
+
+--- The name of a dtype; nil gives `otherwise`.
+function check.dtype(op, what, dtype, otherwise)
+  if dtype == nil then return otherwise end
+  if not dtypes[dtype] then
+    local near = type(dtype) == "string" and check.guess(dtype, dtypes)
+    check.fail(op, "%s must be a dtype (got %s%s)", what, check.show(dtype), near and (", did you mean '%s'?"):format(near) or "")
+  end
+  return dtype
+end
+
+--- An axis counted from 1 or from -1 backwards, as a number from 1.
+function check.axis(op, what, axis, ndim)
+  local i = check.int(op, what, axis)
+  if i == 0 then check.fail(op, "%s is 0: axes count from 1, or from -1 backwards", what) end
+  if i > ndim or i < -ndim then check.fail(op, "%s is outside the array (got %d, need 1 to %d)", what, i, ndim) end
+  return i < 0 and ndim + 1 + i or i
+end
+
+--- A number or a list of numbers as a rising list of distinct axes from 1.
+function check.axes(op, what, axes, ndim)
+  if type(axes) ~= "table" then axes = {axes} end
+  local list, seen = {}, {}
+  for i, axis in ipairs(axes) do
+    list[i] = check.axis(op, what, axis, ndim)
+    if seen[list[i]] then check.fail(op, "%s names axis %d twice", what, list[i]) end
+    seen[list[i]] = true
+  end
+  table.sort(list)
+  return list
+end
+
+return check

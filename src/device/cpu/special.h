@@ -1,0 +1,10 @@
+/* special.h: functions that libm lacks, or has with global state. Scalar, in double; each takes every double. */
+#ifndef MX_SPECIAL_H
+#define MX_SPECIAL_H
+
+double mx_special_lgamma(double x);   /* ln |gamma(x)|, thread-safe */
+double mx_special_digamma(double x);  /* gamma' / gamma; NaN at 0, -1, -2, ... */
+double mx_special_trigamma(double x); /* digamma'; infinite at 0, -1, -2, ... */
+double mx_special_erf_inv(double x);
+
+#endif
