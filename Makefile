@@ -130,15 +130,20 @@ $(BUILD)/libmlax.so: $(BUILD)/libmlax.o $(BUILD)/gen/exports.map
 # Lua's own symbols come from the program that loads the module.
 $(BUILD)/lua/mlax/core.so: $(BUILD)/libmlax_lua.o $(BUILD)/libmlax.so $(BUILD)/gen/exports.map
 	@mkdir -p $(@D)
-	$(filter-out -Wl$(comma)-z$(comma)defs,$(SHARED)) -Wl,--version-script=$(BUILD)/gen/exports.map -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../..' \
+	$(filter-out -Wl$(comma)-z$(comma)defs,$(SHARED)) -Wl,--version-script=$(BUILD)/gen/exports.map -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../..:$$ORIGIN' \
 	  -o $@ $< -L$(BUILD) -lmlax -lm
 
-$(BUILD)/mlax: $(CLI_OBJ) $(API_OBJ) $(CORE_OBJ) $(EMBED_OBJ)
-	$(LINK) -Wl,-E -Wl,--dynamic-list-data -o $@ $^ $(LUA_LIBS) $(CORE_LIBS)
+# Lua modules in C that a script loads find Lua in the program.
+$(BUILD)/gen/program.map:
+	@mkdir -p $(@D)
+	echo '{ lua_*; luaL_*; luaopen_*; mlax_*; };' > $@
+$(BUILD)/mlax: $(CLI_OBJ) $(API_OBJ) $(CORE_OBJ) $(EMBED_OBJ) $(BUILD)/gen/program.map
+	$(LINK) -Wl,--dynamic-list=$(BUILD)/gen/program.map -o $@ $(filter %.o,$^) -Wl,--whole-archive $(filter %.a,$(LUA_LIBS)) \
+	  -Wl,--no-whole-archive $(filter-out %.a,$(LUA_LIBS)) $(CORE_LIBS)
 
 # -- run ----------------------------------------------------------------------------------------------------------------
 
-DEMO ?= lua/examples/demo.lua
+DEMO ?= lua/examples/digits.lua
 demo:
 	@sh .ci/deps install build
 	@$(MAKE) --no-print-directory all
@@ -162,7 +167,7 @@ $(BUILD)/tests/test_host: $(OBJ)/tests/c/test_host.o $(BUILD)/libmlax.so
 $(BUILD)/tests/test_%: $(OBJ)/tests/c/test_%.o $(TEST_HELP:%.c=$(OBJ)/%.o) $(OBJ)/tests.a
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^ -lcmocka $(LUA_LIBS) $(CORE_LIBS) -lpthread
-.PRECIOUS: $(OBJ)/tests/c/%.o
+.SECONDARY:
 
 bench: all
 	@BUILD=$(BUILD) LUA=$(LUA) sh tests/run bench
@@ -204,10 +209,16 @@ install: all
 	cd lua && find mlax -type f | while read -r f; do install -D -m 644 "$$f" $(abspath $(INSTALL))/share/lua/5.4/"$$f"; done
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|; s|@LIBS@|-fopenmp $(CORE_LIBS)|' src/mlax.pc.in > $(INSTALL)/lib/pkgconfig/mlax.pc
 
+# For LuaRocks, whose folders are its own: the module finds libmlax.so beside itself.
+install-rock: all
+	mkdir -p $(LIBDIR)/mlax $(LUADIR)
+	install -m 755 $(BUILD)/lua/mlax/core.so $(BUILD)/libmlax.so $(LIBDIR)/mlax
+	cd lua && find mlax -type f | while read -r f; do install -D -m 644 "$$f" "$(LUADIR)/$$f"; done
+
 clean:
 	rm -rf build build-asan build-clang
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests demo test bench sanitize valgrind clang lint deps env install clean FORCE
+.PHONY: all ctests demo test bench sanitize valgrind clang lint deps env install install-rock clean FORCE
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/c/*.d)

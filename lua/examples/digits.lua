@@ -15,7 +15,7 @@ local model = nn.Series{
   nn.Linear(key(), 32), nn.Bias(key(), -1), nn.F(nn.functional.relu),
   nn.Linear(key(), 10), nn.Bias(key(), -1),
 }
-local _, model = model(train.x[{{1, 2}}]) -- the layers make their parameters from the shape of an input
+model(train.x[{{1, 2}}]) -- the layers make their parameters from the shape of an input
 
 local opt = optim.sgd(optim.cosine_decay(0.1, EPOCHS * (#train // BATCH)), {momentum = 0.9})
 local state = opt:init(model)

@@ -45,7 +45,7 @@ local model = nn.Series{
   nn.Linear(keys[3], 512), nn.Bias(keys[4], 512), nn.F(nn.functional.relu),
   nn.Linear(keys[5], 10), nn.Bias(keys[6], 10),
 }
-local _, model = model(train.x[{{1, 2}}], nil, true)
+model(train.x[{{1, 2}}], nil, true) -- the layers make their parameters from the shape of an input
 
 local opt = optim.sgd(1e-2, {momentum = 0.9})
 local state = opt:init(model:filter())

@@ -70,7 +70,7 @@ function check.options(op, options, known, ...)
       for word in known:gmatch("%S+") do list[#list + 1] = word end
       local near = type(name) == "string" and check.guess(name, list)
       check.fail(op, "unknown option '%s'%s (known: %s)", tostring(name), near and (", did you mean '%s'?"):format(near) or "",
-        table.concat(list, ", "))
+        #list > 0 and table.concat(list, ", ") or "none")
     end
   end
   return options

@@ -5,15 +5,16 @@
 
 /* -- avals ------------------------------------------------------------------------------------- */
 
-/* The product of the lengths times the item size, or false: more than the address space holds. An axis of length 0 does
- * not excuse the others: strides are made of their products. */
+/* Counts the elements; false where the address space could not hold them. An axis of length 0 does not excuse the
+ * others: strides are made of their products. */
 static bool count_elements(mx_aval *a) {
-  int64_t size = 1, bytes = (int64_t)mx_itemsize(a->dtype);
-  a->size = 1;
+  int64_t bytes = (int64_t)mx_itemsize(a->dtype);
+  bool empty = false;
   for (int i = 0; i < a->ndim; i++) {
-    a->size *= a->shape[i] && size ? a->shape[i] : 0;
-    if (a->shape[i] && !mx_mul_i64(bytes, a->shape[i], &bytes)) return false;
+    if (a->shape[i] == 0) empty = true;
+    else if (!mx_mul_i64(bytes, a->shape[i], &bytes)) return false;
   }
+  a->size = empty ? 0 : bytes / (int64_t)mx_itemsize(a->dtype);
   return bytes <= PTRDIFF_MAX;
 }
 

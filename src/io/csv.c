@@ -156,6 +156,10 @@ static bool layout_scan(cursor k, const mx_csv_options *o, layout *l) {
     if (n != l->columns) return ragged(&k, line, n, l);
     if (++l->records % POLL_EVERY == 0 && !mx_poll(k.c)) return false;
   }
+  if (l->header && !l->records && o->header == MX_HEADER_AUTO) { /* one line of words is no table */
+    l->header = false;
+    l->records = 1;
+  }
   return true;
 }
 

@@ -47,7 +47,7 @@ mx_array *mx_idx_read(mx_ctx *c, const char *path);
 typedef enum { MX_HEADER_AUTO, MX_HEADER_NONE, MX_HEADER_FIRST } mx_csv_header;
 typedef struct mx_csv_options {
   char separator;       /* 0: comma */
-  mx_csv_header header; /* AUTO: the first line is one if a field of it, outside `classes`, is no number */
+  mx_csv_header header; /* AUTO: the first line is one if more follow and a field outside `classes` is no number */
   int64_t skip;         /* lines left out at the start */
   int64_t classes;  /* column whose texts become class numbers 1, 2, ... as they first appear: from 1 or -1; 0: none */
   int dtype;        /* of the result */

@@ -3,11 +3,13 @@
  *     gather    out[s..., rest...] = x[axes := ids[s...]]          s: the shape the ids broadcast to
  *     scatter   x[axes := ids[s...], rest] = updates[s..., rest]   rest: x's other axes in order
  *
- * The two are each other's transposes: a gather's cotangent is scattered and added, that of an added update is gathered.
+ * The two are each other's transposes: a gather's cotangent is scattered and added, that of an added update is
+ * gathered.
  */
 #include "index_impl.h"
 
-/* -- shapes ---------------------------------------------------------------------------------------------------------- */
+/* -- shapes ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool aval_make(mx_ctx *c, mx_aval *out, int dtype, int ndim, const int64_t *shape) {
   if (!mx_aval_make(c, out, dtype, ndim, shape)) return false;
@@ -48,7 +50,8 @@ static bool axes_check(mx_ctx *c, const mx_dims *axes, int n, int ndim) {
 }
 
 /* Shape {s..., rest...} of what the ids address in x. */
-static bool addressed(mx_ctx *c, const mx_aval *x, const mx_dims *axes, const mx_aval *const *ids, int n, mx_aval *out) {
+static bool addressed(mx_ctx *c, const mx_aval *x, const mx_dims *axes, const mx_aval *const *ids, int n,
+                      mx_aval *out) {
   mx_aval s;
   int64_t shape[2 * MX_MAX_NDIM];
   int ndim = 0;
@@ -69,7 +72,8 @@ static bool scatter_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   mx_text a, b;
   if (!addressed(c, x, &o->p->axes.axes, o->in_aval + 2, o->n_in - 2, &need)) return false;
   if (updates->dtype != x->dtype || !mx_shape_equal(updates, &need))
-    return mx_fail(c, MLAX_SHAPE, "updates do not fit (got %s, need %s)", mx_aval_text(&a, updates), mx_aval_text(&b, &need));
+    return mx_fail(c, MLAX_SHAPE, "updates do not fit (got %s, need %s)", mx_aval_text(&a, updates),
+                   mx_aval_text(&b, &need));
   if (x->dtype == MLAX_BOOL && (o->prim->id == MX_PRIM_scatter_add || o->prim->id == MX_PRIM_scatter_mul))
     return mx_fail(c, MLAX_SHAPE, "numbers are needed (got bool)");
   *out = *x;
@@ -117,13 +121,15 @@ static bool dynamic_update_slice_shape(mx_ctx *c, const mx_op *o, mx_aval *out) 
   const mx_aval *x = o->in_aval[0], *y = o->in_aval[1];
   if (!starts_check(c, o->in_aval[2], x) || !window_fits(c, x, y->ndim, y->shape)) return false;
   if (x->dtype != y->dtype)
-    return mx_fail(c, MLAX_SHAPE, "dtypes do not fit (got %s, need %s)", mx_dtype_name(y->dtype), mx_dtype_name(x->dtype));
+    return mx_fail(c, MLAX_SHAPE, "dtypes do not fit (got %s, need %s)", mx_dtype_name(y->dtype),
+                   mx_dtype_name(x->dtype));
   *out = *x;
   out->weak = false;
   return true;
 }
 
-/* -- operations ------------------------------------------------------------------------------------------------------ */
+/* -- operations ------------------------------------------------------------------------------------------------------
+ */
 
 static mx_array *id_of(mx_ctx *c, mx_array *ids) {
   if (!ids) return NULL;
@@ -138,7 +144,8 @@ mx_array *mx_check_index(mx_ctx *c, mx_array *ids, int64_t size, int axis, int b
 }
 
 static bool ids_count_check(mx_ctx *c, int n) {
-  return n <= MX_MAX_NDIM || mx_fail(c, MLAX_ARGUMENT, "too many index arrays (got %d, need at most %d)", n, MX_MAX_NDIM);
+  return n <= MX_MAX_NDIM ||
+         mx_fail(c, MLAX_ARGUMENT, "too many index arrays (got %d, need at most %d)", n, MX_MAX_NDIM);
 }
 
 static mx_array *gather(mx_ctx *c, mx_array *x, mx_array *const *ids, int n, const mx_dims *axes, int mode) {
@@ -179,7 +186,8 @@ mx_array *mx_dynamic_update_slice(mx_ctx *c, mx_array *x, mx_array *y, mx_array 
   return mx_bind1(c, &mx_prim_dynamic_update_slice, NULL, (mx_array *[]){x, y, id_of(c, starts)}, 3);
 }
 
-/* -- batching helpers ------------------------------------------------------------------------------------------------- */
+/* -- batching helpers -------------------------------------------------------------------------------------------------
+ */
 
 mx_array *mx_batch_align(mx_ctx *c, mx_array *x, int axis, int ndim) {
   if (!x || axis < 0) return x;
@@ -221,8 +229,10 @@ double mx_flops_none(const mx_op *o) {
   return 0;
 }
 
-/* The ids behind operand `first`, aligned; where `count`, behind a count over the batch axis. Returns how many, -1 on failure. */
-static int batched_ids(mx_ctx *c, const mx_op *o, int first, const int *axes, int64_t size, int s, bool count, mx_array **ids) {
+/* The ids behind operand `first`, aligned; where `count`, behind a count over the batch axis. Returns how many, -1 on
+ * failure. */
+static int batched_ids(mx_ctx *c, const mx_op *o, int first, const int *axes, int64_t size, int s, bool count,
+                       mx_array **ids) {
   int n = 0;
   if (o->n_in - first + count > MX_MAX_NDIM) return ids_count_check(c, MX_MAX_NDIM + 1) ? 0 : -1;
   if (count && !(ids[n++] = mx_iota_column(c, size, 1 + s))) return -1;
@@ -239,7 +249,8 @@ static mx_dims shifted_axes(const mx_dims *axes, int at, bool count) {
   return r;
 }
 
-/* -- gather ---------------------------------------------------------------------------------------------------------- */
+/* -- gather ----------------------------------------------------------------------------------------------------------
+ */
 
 /* d gather(x, ids) = gather(g, ids); what was filled in does not move */
 static mx_array *gather_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
@@ -270,8 +281,8 @@ static mx_array *gather_transpose(mx_ctx *c, const mx_op *o, int i, mx_array *co
   return mx_scatter(c, &mx_prim_scatter_add, mx_zeros(c, x), ct[0], ids, (int)axes->n, axes);
 }
 
-/* x alone is mapped: its axis is one more of the rest. ids are mapped: s grows an axis in front, and where x is mapped too, its axis is
- * addressed by a count. */
+/* x alone is mapped: its axis is one more of the rest. ids are mapped: s grows an axis in front, and where x is mapped
+ * too, its axis is addressed by a count. */
 static bool gather_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
   bool mapped;
   int s = mx_batch_ndim(o, 1, axes, &mapped), at = axes[0];
@@ -288,7 +299,8 @@ static bool gather_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t siz
   return (*out = gather(c, o->in[0], ids, n, &all, (int)o->p->gather.fill)) != NULL;
 }
 
-/* -- scatter --------------------------------------------------------------------------------------------------------- */
+/* -- scatter ---------------------------------------------------------------------------------------------------------
+ */
 
 /* scatter and scatter_add are linear in (x, updates) together: d scatter(x, u) = scatter(dx, du) */
 static bool scatter_jvp(mx_ctx *c, const mx_op *o, mx_array *const *t, mx_array **out, mx_array **dout) {
@@ -305,7 +317,8 @@ static mx_array *gather_updates(mx_ctx *c, const mx_op *o, mx_array *x) {
 }
 
 static mx_array *scatter_zeros(mx_ctx *c, const mx_op *o, mx_array *updates) {
-  return mx_scatter(c, &mx_prim_scatter_add, mx_zeros(c, o->in_aval[0]), updates, o->in + 2, o->n_in - 2, &o->p->axes.axes);
+  return mx_scatter(c, &mx_prim_scatter_add, mx_zeros(c, o->in_aval[0]), updates, o->in + 2, o->n_in - 2,
+                    &o->p->axes.axes);
 }
 
 /* Of x: ct. Of the updates: what they were added to. */
@@ -313,8 +326,9 @@ static mx_array *scatter_add_transpose(mx_ctx *c, const mx_op *o, int i, mx_arra
   return i == 0 ? ct[0] : gather_updates(c, o, ct[0]);
 }
 
-/* Whether each update is the last at its position, {s..., 1...}: the updates' numbers are scattered too, and an update is the last where it
- * finds its own number. (Positions outside find 0, and their cotangent is 0 anyway.) NULL without error: there is but one. */
+/* Whether each update is the last at its position, {s..., 1...}: the updates' numbers are scattered too, and an update
+ * is the last where it finds its own number. (Positions outside find 0, and their cotangent is 0 anyway.) NULL without
+ * error: there is but one. */
 static mx_array *last_updates(mx_ctx *c, const mx_op *o) {
   mx_aval s;
   int n = o->n_in - 2;
@@ -373,8 +387,8 @@ static bool scatter_extreme_jvp(mx_ctx *c, const mx_op *o, mx_array *const *t, m
   return (*dout = mx_div(c, sum, count)) != NULL;
 }
 
-/* The mapped axis of x and the updates comes first. ids alike for all: it is one more axis of the rest. ids mapped: s grows an axis, and a
- * count addresses x's. */
+/* The mapped axis of x and the updates comes first. ids alike for all: it is one more axis of the rest. ids mapped: s
+ * grows an axis, and a count addresses x's. */
 static bool scatter_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
   bool mapped;
   int s = mx_batch_ndim(o, 2, axes, &mapped);
@@ -388,11 +402,10 @@ static bool scatter_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t si
   return (*out = mx_scatter(c, o->prim, x, updates, ids, n, &all)) != NULL;
 }
 
-static double scatter_flops(const mx_op *o) {
-  return o->prim->id == MX_PRIM_scatter ? 0 : (double)o->in_aval[1]->size;
-}
+static double scatter_flops(const mx_op *o) { return o->prim->id == MX_PRIM_scatter ? 0 : (double)o->in_aval[1]->size; }
 
-/* -- windows --------------------------------------------------------------------------------------------------------- */
+/* -- windows ---------------------------------------------------------------------------------------------------------
+ */
 
 static mx_array *dynamic_slice_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
   (void)i;
@@ -427,8 +440,8 @@ static mx_array *starts_behind_zero(mx_ctx *c, mx_array *starts) {
   return mx_concat(c, (mx_array *[]){mx_full(c, starts->aval.dtype, &one, 0), starts}, 2, 0);
 }
 
-/* Windows whose starts differ, as positions: in every axis k that a window does not fill, ids[k][b, ..., j, ...] = start[b, k] + j.
- * `moving` lists these axes; the starts are {size, ndim}. */
+/* Windows whose starts differ, as positions: in every axis k that a window does not fill, ids[k][b, ..., j, ...] =
+ * start[b, k] + j. `moving` lists these axes; the starts are {size, ndim}. */
 static bool window_ids(mx_ctx *c, mx_array *starts, const int64_t *shape, const int64_t *sizes, const mx_dims *moving,
                        mx_array **ids) {
   int s = (int)moving->n;
@@ -464,7 +477,8 @@ static mx_array *window_order(mx_ctx *c, mx_array *x, const mx_dims *moving, boo
 }
 
 /* Same starts for all: a window over one more axis. Different ones: a gather. */
-static bool dynamic_slice_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
+static bool dynamic_slice_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out,
+                                int *out_axes) {
   const mx_dims *sizes = &o->p->dynamic.sizes;
   *out_axes = 0;
   if (axes[1] < 0) {
@@ -486,7 +500,8 @@ static bool dynamic_slice_batch(mx_ctx *c, const mx_op *o, const int *axes, int6
 }
 
 /* Same starts for all: one more axis. Different ones: a scatter. */
-static bool dynamic_update_slice_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
+static bool dynamic_update_slice_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out,
+                                       int *out_axes) {
   mx_array *x = mx_batch_front(c, o->in[0], axes[0], size), *y = mx_batch_front(c, o->in[1], axes[1], size);
   *out_axes = 0;
   if (axes[2] < 0) return (*out = mx_dynamic_update_slice(c, x, y, starts_behind_zero(c, o->in[2]))) != NULL;
@@ -500,7 +515,8 @@ static bool dynamic_update_slice_batch(mx_ctx *c, const mx_op *o, const int *axe
   return (*out = mx_scatter(c, &mx_prim_scatter, x, y, ids, (int)all.n, &all)) != NULL;
 }
 
-/* -- records --------------------------------------------------------------------------------------------------------- */
+/* -- records ---------------------------------------------------------------------------------------------------------
+ */
 
 #define SIZE_OF(member) sizeof(((mx_params *)0)->member)
 

@@ -1,4 +1,5 @@
-/* random.c: random bits: the threefry2x32 hash, a function of a key and a counter of 64 bits each. The draws stand in random_draw.c. */
+/* random.c: random bits: the threefry2x32 hash, a function of a key and a counter of 64 bits each. The draws stand in
+ * random_draw.c. */
 #include "index_impl.h"
 
 static bool threefry2x32_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {

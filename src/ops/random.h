@@ -1,8 +1,9 @@
 /* random.h: random draws, JAX's algorithms on partitionable threefry keys.
  *
- * A key is a uint32[2] array, also a traced or mapped one. Element i (row-major) of a draw comes from the hash of the counter i under the
- * key, so that a draw is a pure function of the key. Draws are made of operations: they trace, map and differentiate by their parameters.
- * `shape` is the shape of the result; parameters (p, low, lo, ...) broadcast to it. Results and positions count from 0.
+ * A key is a uint32[2] array, also a traced or mapped one. Element i (row-major) of a draw comes from the hash of the
+ * counter i under the key, so that a draw is a pure function of the key. Draws are made of operations: they trace, map
+ * and differentiate by their parameters. `shape` is the shape of the result; parameters (p, low, lo, ...) broadcast to
+ * it. Results and positions count from 0.
  */
 #ifndef MX_RANDOM_H
 #define MX_RANDOM_H
@@ -10,18 +11,23 @@
 #include "ops.h"
 
 /* keys */
-mx_array *mx_random_key(mx_ctx *c, mx_array *seed);               /* integer scalar -> {seed >> 32, seed & 0xffffffff} */
-mx_array *mx_random_keys(mx_ctx *c, mx_array *key, int64_t n);    /* uint32[n,2] */
+mx_array *mx_random_key(mx_ctx *c, mx_array *seed);            /* integer scalar -> {seed >> 32, seed & 0xffffffff} */
+mx_array *mx_random_keys(mx_ctx *c, mx_array *key, int64_t n); /* uint32[n,2] */
 bool mx_random_split(mx_ctx *c, mx_array *key, int n, mx_array **out); /* the rows of keys */
 mx_array *mx_random_fold_in(mx_ctx *c, mx_array *key, mx_array *data); /* data: integer scalar */
 
-/* draws; a NULL for low or high means 0 or 1 */
+/* draws */
 mx_array *mx_random_bits(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype); /* any unsigned dtype */
-mx_array *mx_random_uniform(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype, mx_array *low, mx_array *high);
+mx_array *mx_random_uniform(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype, double low,
+                            double high); /* high not included */
+mx_array *mx_random_uniform_between(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype, mx_array *low,
+                                    mx_array *high);
 mx_array *mx_random_normal(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
-mx_array *mx_random_truncated_normal(mx_ctx *c, mx_array *key, mx_array *lo, mx_array *hi, const mx_dims *shape, int dtype);
+mx_array *mx_random_truncated_normal(mx_ctx *c, mx_array *key, mx_array *lo, mx_array *hi, const mx_dims *shape,
+                                     int dtype);
 mx_array *mx_random_bernoulli(mx_ctx *c, mx_array *key, mx_array *p, const mx_dims *shape);
-mx_array *mx_random_randint(mx_ctx *c, mx_array *key, const mx_dims *shape, mx_array *low, mx_array *high, int dtype); /* both included */
+mx_array *mx_random_randint(mx_ctx *c, mx_array *key, const mx_dims *shape, mx_array *low, mx_array *high,
+                            int dtype); /* both included */
 mx_array *mx_random_gumbel(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
 mx_array *mx_random_exponential(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
 mx_array *mx_random_laplace(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
@@ -29,8 +35,8 @@ mx_array *mx_random_cauchy(mx_ctx *c, mx_array *key, const mx_dims *shape, int d
 mx_array *mx_random_logistic(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
 
 /* picks */
-mx_array *mx_random_permutation(mx_ctx *c, mx_array *key, int64_t n);        /* int32: 0 .. n-1 shuffled */
-mx_array *mx_random_shuffle(mx_ctx *c, mx_array *key, mx_array *x);          /* along the first axis */
+mx_array *mx_random_permutation(mx_ctx *c, mx_array *key, int64_t n); /* int32: 0 .. n-1 shuffled */
+mx_array *mx_random_shuffle(mx_ctx *c, mx_array *key, mx_array *x);   /* along the first axis */
 /* Positions among 0 .. n-1; p: float[n], NULL: all alike. */
 mx_array *mx_random_choice(mx_ctx *c, mx_array *key, int64_t n, const mx_dims *shape, bool replace, mx_array *p);
 /* Positions along `axis` of logits; shape NULL: that of logits without the axis. */

@@ -1,7 +1,8 @@
 /* sort.c: order: sorting several arrays by some of them, and where values belong in a sorted array. */
 #include "index_impl.h"
 
-/* -- shapes ---------------------------------------------------------------------------------------------------------- */
+/* -- shapes ----------------------------------------------------------------------------------------------------------
+ */
 
 /* One operand fewer than a primitive may have: the derivative adds a count. */
 enum { SORT_MAX = MX_MAX_OUT - 1 };
@@ -12,7 +13,8 @@ static bool sort_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   if (keys < 1 || keys > o->n_in)
     return mx_fail(c, MLAX_ARGUMENT, "sort needs a key (got %lld keys, need 1..%d)", (long long)keys, o->n_in);
   if (axis < 0 || axis >= o->in_aval[0]->ndim)
-    return mx_fail(c, MLAX_ARGUMENT, "axis out of range (got %lld, need 1..%d)", (long long)axis + 1, o->in_aval[0]->ndim);
+    return mx_fail(c, MLAX_ARGUMENT, "axis out of range (got %lld, need 1..%d)", (long long)axis + 1,
+                   o->in_aval[0]->ndim);
   for (int i = 0; i < o->n_in; i++) {
     if (!mx_shape_equal(o->in_aval[i], o->in_aval[0]))
       return mx_fail(c, MLAX_SHAPE, "arrays that are sorted together have one shape (got %s and %s)",
@@ -39,7 +41,8 @@ static bool searchsorted_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return true;
 }
 
-/* -- operations ------------------------------------------------------------------------------------------------------ */
+/* -- operations ------------------------------------------------------------------------------------------------------
+ */
 
 bool mx_sort(mx_ctx *c, mx_array *const *x, int n, int keys, int axis, mx_array **out) {
   mx_params p = {.sort = {axis, keys}};
@@ -75,7 +78,8 @@ mx_array *mx_searchsorted(mx_ctx *c, mx_array *sorted, mx_array *v, bool right) 
   return vector ? mx_reshape(c, r, &shape) : r;
 }
 
-/* -- rules ----------------------------------------------------------------------------------------------------------- */
+/* -- rules -----------------------------------------------------------------------------------------------------------
+ */
 
 /* x where `axis` is addressed by positions of x's shape, and each other axis by a count */
 static mx_array *take_along(mx_ctx *c, mx_array *x, mx_array *positions, int axis) {
@@ -115,13 +119,15 @@ static bool sort_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size,
   return mx_bind(c, o->prim, &p, in, o->n_in, out, o->n_in);
 }
 
-static bool searchsorted_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
+static bool searchsorted_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out,
+                               int *out_axes) {
   mx_array *in[2] = {mx_batch_front(c, o->in[0], axes[0], size), mx_batch_front(c, o->in[1], axes[1], size)};
   *out_axes = 0;
   return (*out = mx_bind1(c, o->prim, o->p, in, 2)) != NULL;
 }
 
-/* -- records --------------------------------------------------------------------------------------------------------- */
+/* -- records ---------------------------------------------------------------------------------------------------------
+ */
 
 static const mx_field sort_fields[] = {{"axis", MX_FIELD_INT, offsetof(mx_params, sort.axis)},
                                        {"keys", MX_FIELD_INT, offsetof(mx_params, sort.keys)},

@@ -1,21 +1,19 @@
 #include "fault.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD = 64, GUARD_BYTE = 0xFD, NEW_BYTE = 0xA5, FREED_BYTE = 0xDD };
+enum { GUARD = 64, GUARD_BYTE = 0xFD, NEW_BYTE = 0xA5, FREED_BYTE = 0xDD, ALIVE = 0x600D };
 
 typedef struct fault_block {
   struct fault_block *next, *previous;
-  void *raw;
   size_t size, align;
+  int mark; /* ALIVE */
 } block;
 
-/* The header lies before the front guard, wherever that is. */
-static block *block_of(char *p) { return (block *)(void *)(p - GUARD - sizeof(block)); }
-static char *memory_of(block *b) { return (char *)(b + 1) + GUARD; }
+/* The header and the front guard, up to a multiple of the alignment. */
+static size_t front_of(size_t align) { return (sizeof(block) + GUARD + align - 1) / align * align; }
 
 static void note(fault *f, const char *problem) {
   if (!f->problem) f->problem = problem;
@@ -28,19 +26,18 @@ static bool is_filled(const char *p, unsigned char byte) {
 }
 
 static void check_guards(fault *f, block *b) {
-  char *p = memory_of(b);
+  char *p = (char *)b + front_of(b->align);
   if (!is_filled(p - GUARD, GUARD_BYTE)) note(f, "bytes before a block were overwritten");
   if (!is_filled(p + b->size, GUARD_BYTE)) note(f, "bytes behind a block were overwritten");
 }
 
 static char *block_new(fault *f, size_t size, size_t align) {
-  size_t front = sizeof(block) + GUARD + align;
-  char *raw = malloc(front + size + GUARD);
-  if (!raw) return NULL;
-  uintptr_t at = ((uintptr_t)raw + front) / align * align;
-  char *p = raw + (at - (uintptr_t)raw);
-  block *b = block_of(p);
-  *b = (block){f->blocks, NULL, raw, size, align};
+  size_t front = front_of(align);
+  void *raw;
+  if (posix_memalign(&raw, align < sizeof(void *) ? sizeof(void *) : align, front + size + GUARD) != 0) return NULL;
+  block *b = raw;
+  char *p = (char *)raw + front;
+  *b = (block){f->blocks, NULL, size, align, ALIVE};
   if (f->blocks) f->blocks->previous = b;
   f->blocks = b;
   memset(p - GUARD, GUARD_BYTE, GUARD);
@@ -51,21 +48,14 @@ static char *block_new(fault *f, size_t size, size_t align) {
   return p;
 }
 
-static void block_free(fault *f, char *p) {
-  block *b = block_of(p);
+static void block_free(fault *f, block *b) {
   check_guards(f, b);
   if (b->previous) b->previous->next = b->next;
   else f->blocks = b->next;
   if (b->next) b->next->previous = b->previous;
   f->bytes -= b->size;
-  memset(p, FREED_BYTE, b->size);
-  free(b->raw);
-}
-
-static bool is_block(fault *f, char *p) {
-  for (block *b = f->blocks; b; b = b->next)
-    if (memory_of(b) == p) return true;
-  return false;
+  memset(b, FREED_BYTE, front_of(b->align) + b->size);
+  free(b);
 }
 
 static bool must_fail(fault *f) {
@@ -77,15 +67,15 @@ static bool must_fail(fault *f) {
 
 /* A block that grows or shrinks always moves, so that stale pointers show. */
 static void *resize(fault *f, char *p, size_t old_size, size_t size, size_t align) {
-  if (p && !is_block(f, p)) return note(f, "what was freed is no block"), NULL;
-  if (p && block_of(p)->size != old_size) note(f, "a block was freed with another size");
-  if (p && block_of(p)->align != align) note(f, "a block was freed with another alignment");
-  if (!size) return p ? block_free(f, p) : (void)0, NULL;
+  block *b = p ? (block *)(void *)(p - front_of(align)) : NULL;
+  if (b && b->mark != ALIVE) return note(f, "what was freed is no block, or has another alignment"), NULL;
+  if (b && b->size != old_size) note(f, "a block was freed with another size");
+  if (!size) return b ? block_free(f, b) : (void)0, NULL;
   if (must_fail(f)) return NULL;
   char *q = block_new(f, size, align);
-  if (!q || !p) return q;
-  memcpy(q, p, old_size < size ? old_size : size);
-  block_free(f, p);
+  if (!q || !b) return q;
+  memcpy(q, p, b->size < size ? b->size : size);
+  block_free(f, b);
   return q;
 }
 
@@ -102,6 +92,9 @@ mlax_options fault_start(fault *f) {
   *f = (fault){.lock = PTHREAD_MUTEX_INITIALIZER};
   options.alloc = fault_alloc;
   options.alloc_ud = f;
+#ifdef __SANITIZE_THREAD__
+  options.threads = 1; /* it does not understand OpenMP's barriers */
+#endif
   return options;
 }
 
@@ -119,7 +112,7 @@ const char *fault_problem(fault *f) {
 const char *fault_end(fault *f) {
   fault_problem(f);
   if (f->blocks) note(f, "blocks were not freed");
-  while (f->blocks) block_free(f, memory_of(f->blocks));
+  while (f->blocks) block_free(f, f->blocks);
   return f->problem;
 }
 

@@ -255,7 +255,7 @@ static void test_csv_forms(void **state) {
   check_csv("1,\n,4\n", (mx_csv_options){.dtype = MLAX_FLOAT32, .has_missing = true, .missing = NAN}, 2, 2,
             (double[]){1, NAN, NAN, 4});
   check_csv("nan,-INF\n+Infinity,.5e1\n", o, 2, 2, (double[]){NAN, -HUGE_VAL, HUGE_VAL, 5});
-  check_csv("a,b\n", o, 0, 2, NULL);
+  check_csv("a,b\n", (mx_csv_options){.dtype = MLAX_FLOAT32, .header = MX_HEADER_FIRST}, 0, 2, NULL);
   check_csv("7", o, 1, 1, (double[]){7});
 }
 
@@ -290,6 +290,7 @@ static void test_csv_hostile(void **state) {
   (void)state;
   CSV_REFUSED("", "no records");
   CSV_REFUSED("\n\r\n  \n", "no records");
+  CSV_REFUSED("words, words\n", "f.csv:1: field 1 is no number");
   CSV_REFUSED("1,2\n3\n", "f.csv:2: the lines differ in their number of fields (got 1, need 2");
   CSV_REFUSED("1,2\n\n3,4,5\n", "f.csv:3:");
   CSV_REFUSED("1,2\n3,\n", "f.csv:2: field 2 is empty");

@@ -109,7 +109,7 @@ local function boundaries_of(op, scales)
   return counts
 end
 
---- piecewise(init, {[count] = scale}): init, multiplied by each scale whose count has passed.
+--- piecewise(init, {[count] = scale}): init, multiplied by each scale whose count is reached.
 function schedules.piecewise(init, scales, ...)
   check.last("piecewise", ...)
   check.number("piecewise", "init", init)
@@ -120,7 +120,7 @@ function schedules.piecewise(init, scales, ...)
     return function(count)
       count = count_of(count)
       local value = init
-      for i, bound in ipairs(counts) do value = below(count, bound + 0.5, 1.0, factors[i]) * value end
+      for i, bound in ipairs(counts) do value = below(count, bound, 1.0, factors[i]) * value end
       return value
     end
   end)

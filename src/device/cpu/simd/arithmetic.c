@@ -1,5 +1,6 @@
-/* arithmetic.c: loops of the elementwise primitives that also know integers and bool (domains NUM, ANY, INT). In the formulas T is
- * the element's type and W an unsigned one of at least 32 bits: integers wrap, as W does. Nothing traps, whatever the operands. */
+/* arithmetic.c: loops of the elementwise primitives that also know integers and bool (domains NUM, ANY, INT). In the
+ * formulas T is the element's type and W an unsigned one of at least 32 bits: integers wrap, as W does. Nothing traps,
+ * whatever the operands. */
 #include "loops.h"
 #include "math.h"
 
@@ -93,11 +94,25 @@ INTEGER_FUNCTIONS(u16, uint16_t, uint32_t)
 INTEGER_FUNCTIONS(u32, uint32_t, uint32_t)
 INTEGER_FUNCTIONS(u64, uint64_t, uint64_t)
 #define QUOTIENT_OF(x, y)                                                                                              \
-  _Generic((x), int8_t: quotient_i8, int16_t: quotient_i16, int32_t: quotient_i32, int64_t: quotient_i64,              \
-      uint8_t: quotient_u8, uint16_t: quotient_u16, uint32_t: quotient_u32, uint64_t: quotient_u64)(x, y)
+  _Generic((x), int8_t                                                                                                 \
+           : quotient_i8, int16_t                                                                                      \
+           : quotient_i16, int32_t                                                                                     \
+           : quotient_i32, int64_t                                                                                     \
+           : quotient_i64, uint8_t                                                                                     \
+           : quotient_u8, uint16_t                                                                                     \
+           : quotient_u16, uint32_t                                                                                    \
+           : quotient_u32, uint64_t                                                                                    \
+           : quotient_u64)(x, y)
 #define POWER_OF(x, y)                                                                                                 \
-  _Generic((x), int8_t: power_i8, int16_t: power_i16, int32_t: power_i32, int64_t: power_i64, uint8_t: power_u8,       \
-      uint16_t: power_u16, uint32_t: power_u32, uint64_t: power_u64)(x, y)
+  _Generic((x), int8_t                                                                                                 \
+           : power_i8, int16_t                                                                                         \
+           : power_i16, int32_t                                                                                        \
+           : power_i32, int64_t                                                                                        \
+           : power_i64, uint8_t                                                                                        \
+           : power_u8, uint16_t                                                                                        \
+           : power_u16, uint32_t                                                                                       \
+           : power_u32, uint64_t                                                                                       \
+           : power_u64)(x, y)
 
 /* Python's and Lua's remainder: the sign of y */
 static inline double f64_mod(double x, double y) {

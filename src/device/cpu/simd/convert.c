@@ -1,10 +1,11 @@
-/* convert.c: loops of the convert family. Between integers the low bits stay; floats are cut towards zero and saturate, NaN gives 0;
- * to bool goes what is not 0. Pairs with a half that are not in the table pass through float32 (map.c), where that is exact. */
+/* convert.c: loops of the convert family. Between integers the low bits stay; floats are cut towards zero and saturate,
+ * NaN gives 0; to bool goes what is not 0. Pairs with a half that are not in the table pass through float32 (map.c),
+ * where that is exact. */
 #include "loops.h"
 #include "half.h"
 
 #if defined(__F16C__)
-#include <immintrin.h>
+#  include <immintrin.h>
 #endif
 
 /* a float to an integer: `limit` is the first float past the greatest */
@@ -21,7 +22,7 @@
 
 /* an integer to all but its own type; only widths matter among integers */
 #define FROM_INTEGER(M, F, sfx, x)                                                                                     \
-  M(sfx##_b8, F, uint8_t, x != 0)                                                                                    \
+  M(sfx##_b8, F, uint8_t, x != 0)                                                                                      \
   M(sfx##_i8, F, uint8_t, x)                                                                                           \
   M(sfx##_i16, F, int16_t, x)                                                                                          \
   M(sfx##_i32, F, int32_t, x)                                                                                          \
@@ -100,14 +101,14 @@ SELECT(64, uint64_t)
 
 /* ORDER dtype */
 #define ROW(sfx)                                                                                                       \
-  [MLAX_BOOL] = loop_convert_##sfx##_b8, [MLAX_INT8] = loop_convert_##sfx##_i8,                                      \
+  [MLAX_BOOL] = loop_convert_##sfx##_b8, [MLAX_INT8] = loop_convert_##sfx##_i8,                                        \
   [MLAX_INT16] = loop_convert_##sfx##_i16, [MLAX_INT32] = loop_convert_##sfx##_i32,                                    \
   [MLAX_INT64] = loop_convert_##sfx##_i64, [MLAX_FLOAT32] = loop_convert_##sfx##_f32,                                  \
   [MLAX_FLOAT64] = loop_convert_##sfx##_f64
 #define TO_UNSIGNED(sfx, u8, u16, u32, u64)                                                                            \
   [MLAX_UINT8] = loop_convert_##sfx##_##u8, [MLAX_UINT16] = loop_convert_##sfx##_##u16,                                \
   [MLAX_UINT32] = loop_convert_##sfx##_##u32, [MLAX_UINT64] = loop_convert_##sfx##_##u64
-#define TO_HALVES(sfx) [MLAX_FLOAT16] = loop_convert_##sfx##_f16, [MLAX_BFLOAT16] = loop_convert_##sfx##_bf16
+#define TO_HALVES(sfx)   [MLAX_FLOAT16] = loop_convert_##sfx##_f16, [MLAX_BFLOAT16] = loop_convert_##sfx##_bf16
 #define INTEGER_ROW(sfx) ROW(sfx), TO_UNSIGNED(sfx, i8, i16, i32, i64)
 #define FLOAT_ROW(sfx)   ROW(sfx), TO_UNSIGNED(sfx, u8, u16, u32, u64), TO_HALVES(sfx)
 

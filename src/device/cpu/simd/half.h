@@ -27,7 +27,8 @@ MX_INLINE uint16_t bf16_of_f32(float f) {
   return (uint16_t)(a > 0x7F800000 ? (x >> 16) | 0x40 : (x + 0x7FFF + ((x >> 16) & 1)) >> 16);
 }
 
-/* Rounds to odd: where bits are lost the last one is set, so that rounding once more, to a half, comes out as rounding at once. */
+/* Rounds to odd: where bits are lost the last one is set, so that rounding once more, to a half, comes out as rounding
+ * at once. */
 MX_INLINE float f32_odd_of_f64(double d) {
   float f = (float)d;
   int32_t b = f32_bits(f);

@@ -1,5 +1,6 @@
-/* loops.h: the loops of the elementwise and convert families: how they are made, and the tables they stand in. Each runs over
- * operands that lie in a row; map.c brings them there. float16 and bfloat16 have none of their own: they are widened to float32.
+/* loops.h: the loops of the elementwise and convert families: how they are made, and the tables they stand in. Each
+ * runs over operands that lie in a row; map.c brings them there. float16 and bfloat16 have none of their own: they are
+ * widened to float32.
  */
 #ifndef MX_LOOPS_H
 #define MX_LOOPS_H

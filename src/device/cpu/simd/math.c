@@ -1,4 +1,5 @@
-/* math.c: loops of the elementwise primitives on floats (domain FLT): one row each, with its formula in float and in double. */
+/* math.c: loops of the elementwise primitives on floats (domain FLT): one row each, with its formula in float and in
+ * double. */
 #include "loops.h"
 #include "math.h"
 

@@ -1,8 +1,8 @@
 /* math.h: elementary functions of one float, in plain C without branches, so that a loop around them vectorises.
  *
- * The hot ones (exp, log, tanh, sigmoid, erf) work in float; tests/c/test_elementwise.c states their errors in ULP. The others work
- * in double inside and round once at the end, so that their error is 0.5 ULP and a little. All take every float: NaN stays NaN,
- * infinities, zeros and subnormal numbers get what C says.
+ * The hot ones (exp, log, tanh, sigmoid, erf) work in float; tests/c/test_elementwise.c states their errors in ULP. The
+ * others work in double inside and round once at the end, so that their error is 0.5 ULP and a little. All take every
+ * float: NaN stays NaN, infinities, zeros and subnormal numbers get what C says.
  */
 #ifndef MX_SIMD_MATH_H
 #define MX_SIMD_MATH_H
@@ -33,12 +33,13 @@ MX_INLINE double f64_of_bits(int64_t i) {
   memcpy(&d, &i, 8);
   return d;
 }
-#define F32_ROUND 12582912.0f          /* 1.5 * 2^23: adding it rounds to an integer, found in the low bits */
+#define F32_ROUND 12582912.0f        /* 1.5 * 2^23: adding it rounds to an integer, found in the low bits */
 #define F64_ROUND 6755399441055744.0 /* 1.5 * 2^52 */
 
 MX_INLINE float f32_scale(int32_t n) { return f32_of_bits((int32_t)((uint32_t)(n + 127) << 23)); } /* 2^n */
 
-/* -- float inside ---------------------------------------------------------------------------------------------------- */
+/* -- float inside ----------------------------------------------------------------------------------------------------
+ */
 
 /* e^x = 2^n e^r, |r| <= ln2 / 2; two factors of 2^(n/2) reach into the subnormal numbers and beyond the greatest. */
 MX_INLINE float f32_exp(float x) {
@@ -116,10 +117,11 @@ MX_INLINE float f32_erf(float x) {
   return x * p / q;
 }
 
-/* -- double inside --------------------------------------------------------------------------------------------------- */
+/* -- double inside ---------------------------------------------------------------------------------------------------
+ */
 
-/* e^x for -700 < x < 700 to 1e-14; beyond, as at the end: past all floats. NaN stays: one that came from a float has nothing in
- * the bits that reach its exponent. */
+/* e^x for -700 < x < 700 to 1e-14; beyond, as at the end: past all floats. NaN stays: one that came from a float has
+ * nothing in the bits that reach its exponent. */
 MX_INLINE double f64_exp_core(double x) {
   x = x > 700.0 ? 700.0 : x;
   x = x < -700.0 ? -700.0 : x;
@@ -239,7 +241,8 @@ MX_INLINE float f32_logaddexp(float x, float y) {
   return (float)(m + f64_log1p_core(f64_exp_core(-d)));
 }
 
-/* sin and cos of |x| < F32_TRIG_MAX: x = n pi/2 + r; *n modulo 4 says which. pi/2 is cut so that n times its head is exact. */
+/* sin and cos of |x| < F32_TRIG_MAX: x = n pi/2 + r; *n modulo 4 says which. pi/2 is cut so that n times its head is
+ * exact. */
 #define F32_TRIG_MAX 500000.0f
 MX_INLINE double f64_reduce(double x, int64_t *n) {
   double t = x * 0.6366197723675814 + F64_ROUND;
@@ -277,8 +280,8 @@ MX_INLINE float f32_tan(float x) {
   return (float)(n & 1 ? -c / s : s / c);
 }
 
-/* x - floor(x / y) y: exact where n = trunc(x / y) is below 2^29. Where the quotient was rounded up to n, r has got the other
- * sign, and adding y mends that as well. */
+/* x - floor(x / y) y: exact where n = trunc(x / y) is below 2^29. Where the quotient was rounded up to n, r has got the
+ * other sign, and adding y mends that as well. */
 #define F32_MOD_MAX 268435456.0
 MX_INLINE float f32_mod(float a, float b) {
   double x = (double)a, y = (double)b, n = trunc(x / y), r = n == 0.0 ? x : x - n * y;

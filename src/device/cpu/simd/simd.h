@@ -36,6 +36,9 @@ mx_isa_level mx_isa(void); /* isa.c: the best that this machine has */
 /* Before a loop whose iterations do not depend on one another; operands may be the result itself, never shifted against
  * it. */
 #define MX_VECTORIZE _Pragma("omp simd")
+#if defined(__clang__)
+#pragma clang diagnostic ignored "-Wpass-failed" /* loops that call libm stay as they are */
+#endif
 
 /* n elements in a row: from in[0], in[1], ... to out. */
 typedef void (*mx_loop)(int64_t n, const void *const *in, void *out);

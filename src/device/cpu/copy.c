@@ -1,0 +1,122 @@
+/* copy.c: strided to row-major, and scratch memory. */
+#include "map.h"
+
+enum { TILE = 32 }; /* elements on a side */
+
+void *mx_scratch(mx_ctx *c, size_t bytes) { return mx_buffer_alloc(c, bytes); }
+void mx_scratch_free(mx_ctx *c, void *p, size_t bytes) {
+  if (p) mx_buffer_free(c->engine, p, bytes);
+}
+
+void *mx_cpu_contiguous(mx_ctx *c, const mx_tensor *t, size_t *bytes) {
+  *bytes = 0;
+  if (t->contiguous) return t->data;
+  size_t size = mx_nbytes(t->aval);
+  void *p = mx_scratch(c, size ? size : 1);
+  if (!p) return NULL;
+  *bytes = size ? size : 1;
+  mx_cpu_copy(c, t, p);
+  return p;
+}
+
+/* A transposition: the result's rows run along the merged axis `across` of the source, whose own rows run along
+ * `along`. */
+typedef struct turn {
+  mx_walk w; /* the merged axes; its position is not used */
+  int along, across;
+  int64_t step[MX_MAX_NDIM]; /* elements of the result between neighbours along each axis */
+  char *to;
+  int64_t items; /* strips of TILE positions of `along`, for all positions of the other axes */
+  int chunks;
+} turn;
+
+static int64_t strips(const turn *t) { return (t->w.shape[t->along] + TILE - 1) / TILE; }
+
+#define TURN_TILE(T)                                                                                                   \
+  for (int64_t i = 0; i < rows; i++)                                                                                   \
+    for (int64_t k = 0; k < columns; k++)                                                                              \
+  ((T *)to)[i * to_row + k] = *(const T *)(from + i * from_row + k * from_column)
+
+static void turn_tile(size_t size, int64_t rows, int64_t columns, const char *from, int64_t from_row,
+                      int64_t from_column, char *to, int64_t to_row) {
+  switch (size) {
+  case 1: TURN_TILE(uint8_t); break;
+  case 2: TURN_TILE(uint16_t); break;
+  case 4: TURN_TILE(uint32_t); break;
+  default: TURN_TILE(uint64_t); break;
+  }
+}
+
+/* One strip: TILE positions of `along` for all of `across`. */
+static void turn_strip(const turn *t, int64_t item) {
+  const mx_walk *w = &t->w;
+  int64_t first = item % strips(t) * TILE, rest = item / strips(t), rows = w->shape[t->along] - first;
+  const char *from = w->row + first * w->stride[t->along];
+  char *to = t->to + first * t->step[t->along] * (int64_t)w->size;
+  for (int i = w->ndim - 1; i >= 0; i--) {
+    if (i == t->along || i == t->across) continue;
+    from += rest % w->shape[i] * w->stride[i];
+    to += rest % w->shape[i] * t->step[i] * (int64_t)w->size;
+    rest /= w->shape[i];
+  }
+  for (int64_t k = 0; k < w->shape[t->across]; k += TILE) {
+    int64_t columns = w->shape[t->across] - k;
+    turn_tile(w->size, rows < TILE ? rows : TILE, columns < TILE ? columns : TILE, from + k * w->stride[t->across],
+              w->stride[t->along], w->stride[t->across], to + k * (int64_t)w->size, t->step[t->along]);
+  }
+}
+
+static void turn_chunk(void *arg, int i) {
+  const turn *t = arg;
+  int64_t hi = t->items * (i + 1) / t->chunks;
+  for (int64_t item = t->items * i / t->chunks; item < hi; item++) turn_strip(t, item);
+}
+
+/* Whether w's innermost axis is not the one along which memory runs. */
+static bool turn_of(turn *t) {
+  const mx_walk *w = &t->w;
+  int64_t step = 1;
+  t->across = w->ndim - 1;
+  t->along = -1;
+  t->items = 1;
+  for (int i = w->ndim - 1; i >= 0; i--) {
+    t->step[i] = step;
+    step *= w->shape[i];
+    if (i != t->across && w->stride[i] == (int64_t)w->size) t->along = i;
+  }
+  if (t->along < 0 || w->shape[t->along] < 4 || w->shape[t->across] < 4 || mx_walk_stride(w) == 0) return false;
+  for (int i = 0; i < w->ndim; i++)
+    if (i != t->across) t->items *= i == t->along ? strips(t) : w->shape[i];
+  return true;
+}
+
+typedef struct run_copy {
+  const mx_tensor *from;
+  char *to;
+  int chunks;
+} run_copy;
+
+static void copy_chunk(void *arg, int i) {
+  const run_copy *r = arg;
+  const mx_aval *a = r->from->aval;
+  int64_t lo = a->size / r->chunks * i, hi = i + 1 == r->chunks ? a->size : a->size / r->chunks * (i + 1);
+  mx_walk w;
+  mx_walk_start(&w, r->from, a, lo);
+  mx_walk_gather(&w, hi - lo, r->to + lo * (int64_t)w.size);
+}
+
+void mx_cpu_copy(mx_ctx *c, const mx_tensor *from, char *to) {
+  int64_t n = from->aval->size;
+  if (n == 0) return;
+  turn t;
+  t.to = to;
+  mx_walk_start(&t.w, from, from->aval, 0);
+  if (turn_of(&t)) {
+    t.chunks = mx_chunks(c->engine, n, 0.7);
+    if (t.chunks > t.items) t.chunks = (int)t.items;
+    mx_parallel(c->engine, t.chunks, turn_chunk, &t);
+  } else {
+    run_copy r = {from, to, mx_chunks(c->engine, n, t.w.ndim == 1 ? 0.1 * (double)t.w.size / 4 : 0.5)};
+    mx_parallel(c->engine, r.chunks, copy_chunk, &r);
+  }
+}
