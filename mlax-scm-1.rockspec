@@ -1,7 +1,7 @@
 rockspec_format = "3.0"
 package = "mlax"
 version = "scm-1"
-source = {url = "git+https://github.com/mlax/mlax.git"}
+source = {url = "git+file://."}
 description = {
   summary = "A machine-learning engine that Lua scripts drive",
   detailed = "Arrays, automatic differentiation, vectorisation, compilation and layers, in C behind Lua 5.4.",

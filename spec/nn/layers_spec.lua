@@ -90,7 +90,8 @@ describe("nn.Bias and nn.Scaler", function()
   end)
 
   it("name what is wrong", function()
-    assert.truthy(message(nn.Bias(random.key(0), 5), x):find("Bias: in_features {5} do not fit the last axes of the input (got {2, 3, 4})", 1, true))
+    assert.truthy(message(nn.Bias(random.key(0), 5), x):find(
+      "Bias: in_features {5} do not fit the last axes of the input (got {2, 3, 4})", 1, true))
     assert.truthy(message(nn.Bias(random.key(0), {0, 0, 0, -1}), x):find("Bias: the input needs at least 4 axes", 1, true))
     assert.equal("Bias: in_features[2] must be an integer of at least -1 (got -2)", message(nn.Bias, random.key(0), {0, -2}))
   end)

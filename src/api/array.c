@@ -31,15 +31,15 @@ mx_array **mx_check_box(lua_State *L, int idx) {
   return lua_touserdata(L, idx);
 }
 
-mx_array *mx_value_of(mx_array *x) {
-  if (!mx_has_value(x)) return NULL;
+mx_array *mx_value_of(const mx_ctx *c, mx_array *x) {
+  if (!mx_has_value(c, x)) return NULL;
   while (x->tag == MX_DUAL) x = x->primal;
   return x;
 }
 
 mx_array *mx_check_value(lua_State *L, mx_array *x, const char *use) {
   mx_ctx *c = &MX_STATE(L)->ctx;
-  mx_array *v = mx_value_of(x);
+  mx_array *v = mx_value_of(c, x);
   mx_text t;
   if (!v) {
     if (!mx_usable(c, x)) mx_raise(L);
@@ -291,7 +291,7 @@ static int larray_tostring(lua_State *L) {
 
 /* A scalar's text behind its header; anything else as it prints. [-0, +1] */
 static void push_bare(lua_State *L, int idx) {
-  mx_array *x = mx_to_array(L, idx), *v = x && x->aval.size == 1 ? mx_value_of(x) : NULL;
+  mx_array *x = mx_to_array(L, idx), *v = x && x->aval.size == 1 ? mx_value_of(&MX_STATE(L)->ctx, x) : NULL;
   mx_ctx *c = &MX_STATE(L)->ctx;
   if (!x) {
     if (!lua_isstring(L, idx)) mx_error(L, "text, a number or an array is needed (got %s)", mx_show(L, idx));

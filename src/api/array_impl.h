@@ -7,7 +7,7 @@
 /* The box of an array userdata; raises where idx holds none. */
 mx_array **mx_check_box(lua_State *L, int idx);
 /* The value behind x (of a jvp pair: the primal), or NULL where it is not known yet. */
-mx_array *mx_value_of(mx_array *x);
+mx_array *mx_value_of(const mx_ctx *c, mx_array *x);
 /* The same; raises, naming the line that made x and the way out. `use`: "read", "ordered". In row-major order. */
 mx_array *mx_check_value(lua_State *L, mx_array *x, const char *use);
 

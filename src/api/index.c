@@ -26,7 +26,7 @@ static void add_int(lua_State *L, mx_ix *ix, int64_t v) { add_item(L, ix, MX_IX_
 static void add_mask(lua_State *L, mx_ix *ix, mx_array *m) {
   mx_array *ids[MX_MAX_NDIM];
   if (m->aval.ndim == 0) mx_error(L, "a bool index needs an axis at least (got bool[])");
-  if (!mx_value_of(m)) {
+  if (!mx_value_of(&MX_STATE(L)->ctx, m)) {
     mx_text t;
     mx_error(L, "the shape of x[mask] depends on the values of the mask, which is traced (got %s): use where",
              mx_aval_text(&t, &m->aval));
