@@ -77,11 +77,12 @@ static inline mx_array *make_ints(mx_ctx *c, int dtype, int n, const int64_t *v)
   return x;
 }
 
-/* Small multiples of 1/8: sums of them are exact. */
+/* Small numbers, of floats multiples of 1/8: sums of them are exact. */
 static inline mx_array *random_array(world *w, int dtype, const mx_dims *shape) {
   mx_array *x = make(&w->ctx, dtype, shape);
   for (int64_t i = 0; i < x->aval.size; i++) {
-    int64_t v = mx_dtype_kind(dtype) == MX_KIND_BOOL ? pick(w, 0, 1) : pick(w, -40, 40);
+    bool negative = mx_is_float(dtype) || mx_dtype_kind(dtype) == MX_KIND_INT;
+    int64_t v = pick(w, negative ? -40 : 0, dtype == MLAX_BOOL ? 1 : 40);
     char *p = mx_data(x) + (size_t)i * mx_itemsize(dtype);
     if (mx_is_float(dtype)) mx_store_double(dtype, p, (double)v / 8);
     else mx_store_int(dtype, p, v);

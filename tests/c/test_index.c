@@ -147,10 +147,19 @@ static void test_gather(void **state) {
   world_close(&w);
 }
 
-static double combined(const mx_primitive *prim, double x, double u) {
+/* The running value as the dtype holds it; sums and products of integers wrap. */
+static double held(int dtype, double v, uint64_t wrapped) {
+  char cell[8];
+  if (mx_is_float(dtype)) mx_store_double(dtype, cell, v);
+  else mx_store_int(dtype, cell, (int64_t)wrapped);
+  return mx_load_double(dtype, cell);
+}
+
+static double combined(const mx_primitive *prim, int dtype, double x, double u) {
+  uint64_t i = (uint64_t)(int64_t)x, j = (uint64_t)(int64_t)u;
   switch (prim->id) {
-  case MX_PRIM_scatter_add: return x + u;
-  case MX_PRIM_scatter_mul: return x * u;
+  case MX_PRIM_scatter_add: return held(dtype, x + u, i + j);
+  case MX_PRIM_scatter_mul: return held(dtype, x * u, i * j);
   case MX_PRIM_scatter_min: return u < x ? u : x;
   case MX_PRIM_scatter_max: return u > x ? u : x;
   default: return u;
@@ -159,14 +168,6 @@ static double combined(const mx_primitive *prim, double x, double u) {
 
 static const mx_primitive *const scatters[] = {&mx_prim_scatter, &mx_prim_scatter_add, &mx_prim_scatter_mul, &mx_prim_scatter_min,
                                                &mx_prim_scatter_max};
-
-/* The running value as the dtype holds it. */
-static double held(int dtype, double v) {
-  char cell[8];
-  if (mx_is_float(dtype)) mx_store_double(dtype, cell, v);
-  else mx_store_int(dtype, cell, (int64_t)v);
-  return mx_load_double(dtype, cell);
-}
 
 static void check_scatter(world *w, int dtype, const mx_primitive *prim) {
   mx_ctx *c = &w->ctx;
@@ -182,7 +183,7 @@ static void check_scatter(world *w, int dtype, const mx_primitive *prim) {
   for (int64_t i = 0; i < updates->aval.size; i++) {
     unravel((int)shape.n, shape.v, i, at);
     int64_t to = address(&p, values, at, false);
-    if (to >= 0) x[to] = held(dtype, combined(prim, x[to], u[i]));
+    if (to >= 0) x[to] = combined(prim, dtype, x[to], u[i]);
   }
   for (int64_t i = 0; i < got->aval.size; i++)
     if (y[i] != x[i]) fail_msg("%s: element %lld is %.17g, want %.17g", prim->name, (long long)i, y[i], x[i]);
