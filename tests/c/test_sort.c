@@ -1,4 +1,5 @@
-/* test_sort.c: sorting and binary search, against the plain definition, in every dtype and layout, under transformations. */
+/* test_sort.c: sorting and binary search, against the plain definition, in every dtype and layout, under
+ * transformations. */
 #include "arrays.h"
 
 enum { MAX_OPERANDS = 3 };
@@ -20,7 +21,8 @@ static mx_array *random_keys(world *w, int dtype, const mx_dims *shape) {
   return x;
 }
 
-/* -- sort ------------------------------------------------------------------------------------------------------------ */
+/* -- sort ------------------------------------------------------------------------------------------------------------
+ */
 
 /* A lane of several operands as rows of doubles. */
 typedef struct row {
@@ -38,7 +40,8 @@ static void insert_sorted(row *rows, int64_t n, int keys, row r) {
   rows[j] = r;
 }
 
-static void check_lane(double *const *x, double *const *y, int operands, int keys, int64_t n, int64_t start, int64_t stride) {
+static void check_lane(double *const *x, double *const *y, int operands, int keys, int64_t n, int64_t start,
+                       int64_t stride) {
   row *rows = malloc((size_t)n * sizeof *rows + 1);
   for (int64_t i = 0; i < n; i++) {
     row r;
@@ -48,7 +51,8 @@ static void check_lane(double *const *x, double *const *y, int operands, int key
   for (int64_t i = 0; i < n; i++)
     for (int k = 0; k < operands; k++) {
       double got = y[k][start + i * stride], want = rows[i].v[k];
-      if (got != want && !(isnan(got) && isnan(want))) fail_msg("operand %d at %lld: got %g, want %g", k, (long long)i, got, want);
+      if (got != want && !(isnan(got) && isnan(want)))
+        fail_msg("operand %d at %lld: got %g, want %g", k, (long long)i, got, want);
       if (got == 0 && signbit(got) != signbit(want)) fail_msg("a zero changed its sign at %lld", (long long)i);
     }
   free(rows);
@@ -115,7 +119,8 @@ static void test_wide_range(void **state) {
     assert_true(mx_sort(c, &x, 1, 1, 0, out));
     for (int i = 1; i < N; i++) {
       const char *p = mx_data(out[0]) + (size_t)i * mx_itemsize(dtypes[d]), *before = p - mx_itemsize(dtypes[d]);
-      if (dtypes[d] == MLAX_UINT64) assert_true((uint64_t)mx_load_int(MLAX_UINT64, before) <= (uint64_t)mx_load_int(MLAX_UINT64, p));
+      if (dtypes[d] == MLAX_UINT64)
+        assert_true((uint64_t)mx_load_int(MLAX_UINT64, before) <= (uint64_t)mx_load_int(MLAX_UINT64, p));
       else if (dtypes[d] == MLAX_INT64) assert_true(mx_load_int(MLAX_INT64, before) <= mx_load_int(MLAX_INT64, p));
       else assert_true(compare(mx_load_double(dtypes[d], before), mx_load_double(dtypes[d], p)) <= 0);
     }
@@ -138,7 +143,8 @@ static void test_argsort(void **state) {
   world_close(&w);
 }
 
-/* -- search ---------------------------------------------------------------------------------------------------------- */
+/* -- search ----------------------------------------------------------------------------------------------------------
+ */
 
 static void check_search(world *w, int dtype) {
   mx_ctx *c = &w->ctx;
@@ -169,7 +175,8 @@ static void test_search(void **state) {
     check_search(&w, i % MX_DTYPE_COUNT);
     mx_frame_release(c, 0);
   }
-  mx_array *sorted = make_ints(c, MLAX_INT32, 3, (int64_t[]){1, 2, 3}), *table = mx_reshape(c, sorted, &(mx_dims){.n = 2, .v = {1, 3}});
+  mx_array *sorted = make_ints(c, MLAX_INT32, 3, (int64_t[]){1, 2, 3}),
+           *table = mx_reshape(c, sorted, &(mx_dims){.n = 2, .v = {1, 3}});
   mx_array *scalar = mx_searchsorted(c, sorted, mx_scalar(c, MLAX_FLOAT32, 2.5), false);
   assert_int_equal(scalar->aval.ndim, 0);
   assert_int_equal(mx_array_item_int(scalar), 2);
@@ -178,7 +185,8 @@ static void test_search(void **state) {
   world_close(&w);
 }
 
-/* -- transformations ------------------------------------------------------------------------------------------------- */
+/* -- transformations -------------------------------------------------------------------------------------------------
+ */
 
 typedef struct application {
   mx_params p;
@@ -252,7 +260,8 @@ static void test_batch_search(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations --------------------------------------------------------------------------------------------- */
+/* -- failing allocations ---------------------------------------------------------------------------------------------
+ */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;
@@ -273,9 +282,9 @@ static void test_failing_allocations(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sort),       cmocka_unit_test(test_long_lanes),         cmocka_unit_test(test_wide_range),
-      cmocka_unit_test(test_argsort),    cmocka_unit_test(test_search),             cmocka_unit_test(test_derivative),
-      cmocka_unit_test(test_batch),      cmocka_unit_test(test_batch_search),       cmocka_unit_test(test_failing_allocations),
+      cmocka_unit_test(test_sort),    cmocka_unit_test(test_long_lanes),   cmocka_unit_test(test_wide_range),
+      cmocka_unit_test(test_argsort), cmocka_unit_test(test_search),       cmocka_unit_test(test_derivative),
+      cmocka_unit_test(test_batch),   cmocka_unit_test(test_batch_search), cmocka_unit_test(test_failing_allocations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
