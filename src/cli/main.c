@@ -3,16 +3,13 @@
  * All Lua work happens in one protected call, whose handler makes the message with its traceback; what comes out is
  * printed here, and nowhere below. Ctrl-C interrupts the engine and, by a hook, the script; a second one ends the
  * process. */
+#include "../api/api.h"
 #include "../api/embedded.h"
-#include "../mlax_lua.h"
 
-#include <lauxlib.h>
 #include <lualib.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char usage[] = "usage: mlax [options] [script [args]]\n"
                             "  -e CODE     run the Lua code (mlax is a global there); may be repeated\n"
@@ -55,7 +52,7 @@ static void frame_add(lua_State *L, luaL_Buffer *b, lua_Debug *ar) {
   }
   if (*ar->what == 'm') luaL_addstring(b, " in main chunk");
   else if (*ar->namewhat) {
-    lua_pushfstring(L, " in %s '%s'", ar->namewhat, ar->name);
+    lua_pushfstring(L, " in %s '%s'", *ar->namewhat == 'g' ? "function" : ar->namewhat, ar->name);
     luaL_addvalue(b);
   } else if (*ar->what == 'C') luaL_addstring(b, " in ?");
   else {
@@ -90,13 +87,28 @@ static void traceback_push(lua_State *L) {
   luaL_pushresult(&b);
 }
 
+/* The stack of the error's first raise, where it passed through mlax; else that of now. [-0, +1] */
+static void stack_push(lua_State *L, int error) {
+  if (mx_state_of(L)) {
+    mx_push_traceback(L, error);
+    if (lua_isstring(L, -1)) {
+      lua_pushliteral(L, "\n");
+      lua_insert(L, -2);
+      lua_concat(L, 2);
+      return;
+    }
+    lua_pop(L, 1);
+  }
+  traceback_push(L);
+}
+
 /* The message handler. [-1, +1] */
 static int message_make(lua_State *L) {
   const char *text = lua_tostring(L, 1);
   if (!text && luaL_callmeta(L, 1, "__tostring")) text = lua_tostring(L, -1);
   if (!text) text = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
   lua_pushstring(L, text);
-  traceback_push(L);
+  stack_push(L, 1);
   lua_concat(L, 2);
   return 1;
 }
@@ -215,7 +227,8 @@ int main(int argc, char **argv) {
   else if (o.version) puts("mlax " MLAX_VERSION " (" LUA_RELEASE ")");
   if (!run) return o.status;
   mlax_error error;
-  if (mlax_engine_new(NULL, &running_engine, &error) != MLAX_OK) return refuse(&o, error.text, NULL);
+  mlax_options options = MLAX_OPTIONS;
+  if (mlax_engine_new(&options, &running_engine, &error) != MLAX_OK) return refuse(&o, error.text, NULL);
   state_run(&o);
   mlax_engine_release(running_engine);
   return o.status;
