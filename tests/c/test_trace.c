@@ -58,6 +58,7 @@ static int begin(void **state) {
 
 static int end(void **state) {
   world *w = *state;
+  mx_frame_release(&w->c, 0);
   mx_ctx_close(&w->c);
   mlax_memory_info info;
   mlax_memory(w->engine, &info);
@@ -256,6 +257,7 @@ static bool sweep_body(mlax_engine *e, void *arg) {
   mx_plan_release(plan);
   mx_program_release(p);
   mx_list_release(&c, &captured);
+  mx_frame_release(&c, 0);
   mx_ctx_close(&c);
   return ok;
 }
