@@ -38,6 +38,7 @@ typedef struct mx_state {
   const char *own;  /* mlax's own directory (anchored in a user value): its chunks are no user lines; NULL: embedded */
   size_t own_length;
   struct mx_calls *calls; /* the stack of module calls (module.c) */
+  struct mx_trees *trees; /* the interned treedefs (treedef.c) */
   mx_print_options print;
 } mx_state;
 

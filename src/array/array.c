@@ -119,21 +119,6 @@ void mx_release(mx_array *x) {
 
 /* -- ask --------------------------------------------------------------------------------------- */
 
-static void copy_run(void *arg, int64_t n, char *const *p, const int64_t *stride) {
-  int dtype = *(const int *)arg;
-  mx_convert_strided(dtype, p[0], stride[0], dtype, p[1], stride[1], n);
-}
-
-void mx_array_read_all(const mx_array *x, void *to) {
-  const mx_aval *a = &x->aval;
-  int64_t strides[MX_MAX_NDIM];
-  int dtype = a->dtype;
-  if (a->size == 0) return;
-  mx_strides_contiguous(a, strides);
-  mx_iterate(a->ndim, a->shape, 2, (char *[]){mx_data(x), to}, (const int64_t *[]){x->strides, strides}, copy_run,
-             &dtype);
-}
-
 double mx_array_item_double(const mx_array *x) { return mx_load_double(x->aval.dtype, mx_data(x)); }
 int64_t mx_array_item_int(const mx_array *x) { return mx_load_int(x->aval.dtype, mx_data(x)); }
 

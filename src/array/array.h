@@ -135,7 +135,7 @@ void mx_buffer_release(mx_buffer *b);
 static inline char *mx_data(const mx_array *x) { return (char *)x->buffer->data + x->offset; }
 static inline bool mx_is_tracer(const mx_array *x) { return x->tag > MX_FREED; }
 static inline size_t mx_nbytes(const mx_aval *a) { return (size_t)a->size * mx_itemsize(a->dtype); }
-/* Copies the elements in row-major order; a value only. */
+/* Copies the elements in row-major order; a value only (copy.c). */
 void mx_array_read_all(const mx_array *x, void *to);
 /* The single element of a value of size 1. */
 double mx_array_item_double(const mx_array *x);

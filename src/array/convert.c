@@ -13,6 +13,12 @@
 
 #include "convert_impl.h"
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#  define HAS_F16C 1
+#  include <cpuid.h>
+#  include <immintrin.h>
+#endif
+
 enum { BLOCK = 512 };
 typedef void loop(const void *src, void *dst, int64_t n);
 
@@ -61,14 +67,56 @@ FLOAT_LOOPS(FLOAT64, double)
 
 /* -- loops from and to 16-bit floats ----------------------------------------------------------- */
 
-LOOP(FLOAT16, uint16_t, FLOAT32, float, float_of_half(s[i]))
+LOOP(FLOAT16, uint16_t, FLOAT32_PLAIN, float, float_of_half(s[i]))
 LOOP(BFLOAT16, uint16_t, FLOAT32, float, float_of_bfloat(s[i]))
-LOOP(FLOAT32, float, FLOAT16, uint16_t, half_of_float(s[i]))
+LOOP(FLOAT32, float, FLOAT16_PLAIN, uint16_t, half_of_float(s[i]))
 LOOP(FLOAT32, float, BFLOAT16, uint16_t, bfloat_of_float(s[i]))
 LOOP(FLOAT64, double, FLOAT16, uint16_t, half_of_double(s[i]))
 LOOP(FLOAT64, double, BFLOAT16, uint16_t, bfloat_of_double(s[i]))
 LOOP(INT64, int64_t, STICKY, double, double_of_int64(s[i]))
 LOOP(UINT64, uint64_t, STICKY, double, double_of_uint64(s[i]))
+
+/* Processors convert halves ten times as fast, bit by bit the same. Both return how many they have done: a multiple
+ * of 8. */
+#ifdef HAS_F16C
+static bool has_f16c(void) {
+  static atomic_int known; /* 1: no, 2: yes */
+  int k = atomic_load_explicit(&known, memory_order_relaxed);
+  if (!k) {
+    unsigned a, b, c = 0, d;
+    k = __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) ? 2 : 1;
+    atomic_store_explicit(&known, k, memory_order_relaxed);
+  }
+  return k == 2;
+}
+
+__attribute__((target("avx,f16c"))) static int64_t floats_of_halves(const uint16_t *s, float *d, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(d + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(s + i))));
+  return i;
+}
+
+__attribute__((target("avx,f16c"))) static int64_t halves_of_floats(const float *s, uint16_t *d, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm_storeu_si128((__m128i *)(d + i), _mm256_cvtps_ph(_mm256_loadu_ps(s + i), _MM_FROUND_TO_NEAREST_INT));
+  return i;
+}
+#else
+static bool has_f16c(void) { return false; }
+static int64_t floats_of_halves(const uint16_t *s, float *d, int64_t n) { return (void)s, (void)d, (void)n, 0; }
+static int64_t halves_of_floats(const float *s, uint16_t *d, int64_t n) { return (void)s, (void)d, (void)n, 0; }
+#endif
+
+static void FLOAT16_to_FLOAT32(const void *src, void *dst, int64_t n) {
+  int64_t done = has_f16c() ? floats_of_halves(src, dst, n) : 0;
+  FLOAT16_to_FLOAT32_PLAIN((const uint16_t *)src + done, (float *)dst + done, n - done);
+}
+
+static void FLOAT32_to_FLOAT16(const void *src, void *dst, int64_t n) {
+  int64_t done = has_f16c() ? halves_of_floats(src, dst, n) : 0;
+  FLOAT32_to_FLOAT16_PLAIN((const float *)src + done, (uint16_t *)dst + done, n - done);
+}
 
 /* The row of `from`, whose values lie in memory as those of F do; NULL: there is no loop, but a way through the middle.
  */

@@ -39,9 +39,10 @@ static inline uint16_t half_of_float(float f) {
 static inline float float_of_half(uint16_t h) {
   uint32_t sign = (uint32_t)(h & 0x8000) << 16, u = (uint32_t)(h & 0x7FFF) << 13;
   uint32_t normal = u + 0x38000000, special = u + 0x70000000;
+  uint32_t quiet = u > 0x0F800000 ? 0x00400000 : 0; /* as processors do to a signalling NaN */
   uint32_t subnormal = bits_of(float_of_bits(u + 0x38800000) - float_of_bits(0x38800000));
   uint32_t f = u < 0x00800000 ? subnormal : normal;
-  f = u >= 0x0F800000 ? special : f;
+  f = u >= 0x0F800000 ? special | quiet : f;
   return float_of_bits(sign | f);
 }
 

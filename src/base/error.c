@@ -3,8 +3,7 @@
 
 #include <stdio.h>
 
-/* -- texts ------------------------------------------------------------------------------------------------------------
- */
+/* -- texts ------------------------------------------------------------------------------------- */
 
 /* The bytes of the UTF-8 character that starts with c; 1 for what is none. */
 static size_t char_length(unsigned char c) { return c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1; }
@@ -55,8 +54,7 @@ void mx_clear(mx_ctx *c) {
   c->error.text[0] = '\0';
 }
 
-/* -- sites ------------------------------------------------------------------------------------------------------------
- */
+/* -- sites ------------------------------------------------------------------------------------- */
 
 /* Site n is text[n - 1]. `slots` is a hash table of sites (0: free) with room for twice as many. */
 struct mx_sites {

@@ -227,6 +227,39 @@ static void test_views(void **state) {
   world_close(&w);
 }
 
+/* Copies of permuted and sliced arrays against the definition. */
+static void test_reading_permuted(void **state) {
+  (void)state;
+  world w;
+  world_open(&w);
+  static const int dtypes[] = {U8, I16, F32, I64};
+  for (int round = 0; round < 400; round++) {
+    int64_t shape[4], turned[4], strides[4], at[4] = {0};
+    int dtype = dtypes[round % 4], order[4] = {0, 1, 2, 3};
+    for (int i = 3; i > 0; i--) {
+      int k = random_below(i + 1), t = order[i];
+      order[i] = order[k], order[k] = t;
+    }
+    for (int i = 0; i < 4; i++) shape[i] = 1 + random_below(i % 2 ? 40 : 5);
+    mx_array *x = array_of(&w, dtype, 4, shape, NULL);
+    for (int i = 0; i < 4; i++) {
+      int step = random_below(3) ? 1 : 2; /* every other element of some axes */
+      turned[i] = (shape[order[i]] + step - 1) / step, strides[i] = x->strides[order[i]] * step;
+    }
+    mx_aval a = aval(&w, dtype, 4, turned);
+    mx_array *y = mx_array_view(&w.c, x, &a, 0, strides), *z = mx_array_contiguous(&w.c, y);
+    size_t size = mx_itemsize(dtype);
+    for (int64_t n = 0; n < a.size; n++) {
+      const char *p = mx_data(x);
+      for (int i = 0; i < 4; i++) p += at[i] * strides[i];
+      assert_memory_equal(p, mx_data(z) + n * (int64_t)size, size);
+      for (int i = 3; i >= 0 && ++at[i] == turned[i]; i--) at[i] = 0;
+    }
+    mx_release(x), mx_release(y), mx_release(z);
+  }
+  world_close(&w);
+}
+
 static void test_scalars(void **state) {
   (void)state;
   world w;
@@ -520,6 +553,7 @@ int main(void) {
       cmocka_unit_test(test_random_walks),
       cmocka_unit_test(test_walks_merge),
       cmocka_unit_test(test_views),
+      cmocka_unit_test(test_reading_permuted),
       cmocka_unit_test(test_scalars),
       cmocka_unit_test(test_copy),
       cmocka_unit_test(test_wrap),

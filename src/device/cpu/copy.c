@@ -32,13 +32,19 @@ typedef struct turn {
 
 static int64_t strips(const turn *t) { return (t->w.shape[t->along] + TILE - 1) / TILE; }
 
+/* Through a block of our own, so that each cache line of the source and of the result is touched once: lines that lie a
+ * power of two apart would drive one another out of the cache. */
 #define TURN_TILE(T)                                                                                                   \
-  for (int64_t i = 0; i < rows; i++)                                                                                   \
+  do {                                                                                                                 \
+    T block[TILE][TILE + 1];                                                                                           \
     for (int64_t k = 0; k < columns; k++)                                                                              \
-  ((T *)to)[i * to_row + k] = *(const T *)(from + i * from_row + k * from_column)
+      for (int64_t i = 0; i < rows; i++) block[i][k] = ((const T *)(from + k * from_column))[i];                       \
+    for (int64_t i = 0; i < rows; i++) memcpy((T *)to + i * to_row, block[i], (size_t)columns * sizeof(T));            \
+  } while (0)
 
-static void turn_tile(size_t size, int64_t rows, int64_t columns, const char *from, int64_t from_row,
-                      int64_t from_column, char *to, int64_t to_row) {
+/* rows x columns of the result; the source runs along the result's columns */
+static void turn_tile(size_t size, int64_t rows, int64_t columns, const char *from, int64_t from_column, char *to,
+                      int64_t to_row) {
   switch (size) {
   case 1: TURN_TILE(uint8_t); break;
   case 2: TURN_TILE(uint16_t); break;
@@ -62,7 +68,7 @@ static void turn_strip(const turn *t, int64_t item) {
   for (int64_t k = 0; k < w->shape[t->across]; k += TILE) {
     int64_t columns = w->shape[t->across] - k;
     turn_tile(w->size, rows < TILE ? rows : TILE, columns < TILE ? columns : TILE, from + k * w->stride[t->across],
-              w->stride[t->along], w->stride[t->across], to + k * (int64_t)w->size, t->step[t->along]);
+              w->stride[t->across], to + k * (int64_t)w->size, t->step[t->along]);
   }
 }
 
