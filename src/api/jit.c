@@ -617,7 +617,7 @@ void mx_open_jit(lua_State *L) {
   lua_createtable(L, 0, 6);
   lua_pushvalue(L, lua_upvalueindex(1));
   luaL_setfuncs(L, meta, 1);
-  MX_STATE(L)->jit_meta = lua_topointer(L, -1);
+  mx_state_of(L)->jit_meta = lua_topointer(L, -1);
   lua_createtable(L, 0, 8);
   lua_pushvalue(L, lua_upvalueindex(1));
   luaL_setfuncs(L, methods, 1);
