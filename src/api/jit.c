@@ -8,6 +8,7 @@
  * call. Entries are kept most recently used first.
  */
 #include "call.h"
+#include "tree_impl.h"
 
 /* -- keys ------------------------------------------------------------------------------------------------------------
  */
@@ -101,7 +102,7 @@ static void capture_function(lua_State *L, capturing *w, int f, int depth);
 
 static void capture_value(lua_State *L, capturing *w, int idx, int depth) {
   jit *j = w->j;
-  if (mx_is_array(L, idx) || mx_is_module(L, idx) || mx_is_parameter(L, idx)) {
+  if (mx_is_array(L, idx) || mx_is_module(L, idx) || mx_to_parameter(L, idx)) {
     mx_flat_add(L, w->flat, idx);
     return;
   }
@@ -615,11 +616,11 @@ static const mx_reg functions[] = {
 void mx_open_jit(lua_State *L) {
   mx_register(L, functions);
   lua_createtable(L, 0, 6);
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, mx_state_of(L));
   luaL_setfuncs(L, meta, 1);
-  MX_STATE(L)->jit_meta = lua_topointer(L, -1);
+  mx_state_of(L)->jit_meta = lua_topointer(L, -1);
   lua_createtable(L, 0, 8);
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, mx_state_of(L));
   luaL_setfuncs(L, methods, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, -4, "jit_methods");

@@ -30,7 +30,6 @@ typedef struct mx_treedef mx_treedef;
 int mx_treedef_leaves(const mx_treedef *def);
 const mx_treedef *mx_treedef_leaf(lua_State *L); /* that of a single leaf */
 bool mx_is_module(lua_State *L, int idx);         /* module.c */
-bool mx_is_parameter(lua_State *L, int idx);
 
 typedef struct mx_flat {
   int n, cap, n_roots, roots_cap;

@@ -9,4 +9,12 @@ return {
   FRng = require "mlax.nn.frng",
   Series = require "mlax.nn.series",
   SeriesRng = require "mlax.nn.series_rng",
+  Parallel = require "mlax.nn.parallel",
+  ParallelRng = require "mlax.nn.parallel_rng",
+  Embed = require "mlax.nn.embed",
+  Dense = require "mlax.nn.dense",
+  Dropout = require "mlax.nn.dropout",
+  LayerNorm = require "mlax.nn.layer_norm",
+  RMSNorm = require "mlax.nn.rms_norm",
+  GroupNorm = require "mlax.nn.group_norm",
 }

@@ -48,4 +48,15 @@ function layers.keys(list, rng)
   return keys
 end
 
+--- Applies layer i to input i; gives the list of results and keeps the layers' new states in the list.
+function layers.side_by_side(op, list, xs, keys, inference_mode, batch_axis_name)
+  if type(xs) ~= "table" or #xs ~= #list then
+    check.fail(op, "the input must be a list with one entry a layer (got %s, need %d)",
+      type(xs) == "table" and ("%d entries"):format(#xs) or check.show(xs), #list)
+  end
+  local ys = {}
+  for i = 1, #list do ys[i], list[i] = list[i](xs[i], keys[i], inference_mode, batch_axis_name) end
+  return ys
+end
+
 return layers

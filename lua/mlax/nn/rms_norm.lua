@@ -1,0 +1,28 @@
+--- RMSNorm: mean square 1 over axes of each example (Zhang and Sennrich 2019).
+local mlax = require "mlax"
+local check = require "mlax.check"
+local functional = require "mlax.nn.functional"
+local norms = require "mlax.nn.norms"
+
+local RMSNorm = mlax.class("RMSNorm")
+
+--- nn.RMSNorm(rng, options)
+-- @param options {axis = -1: a number or a list, epsilon = 1e-6, scale = true: a parameter over `axis`}
+--
+--     local y = nn.RMSNorm(random.key(0))(mlax.ones{32, 64})           -- float32[32,64]
+function RMSNorm:init(rng, options, ...)
+  local o = check.options("RMSNorm", options, "axis epsilon scale", ...)
+  self.axis, self.epsilon = o.axis or -1, o.epsilon or 1e-6
+  norms.parameters(self, "RMSNorm", rng, o.scale, false)
+end
+
+function RMSNorm:setup(x) norms.setup(self, (norms.shapes("RMSNorm", check.array("RMSNorm", "x", x), self.axis))) end
+
+--- x of floats -> the same shape and dtype.
+function RMSNorm:forward(x)
+  x = check.array("RMSNorm", "x", x)
+  local _, aligned = norms.shapes("RMSNorm", x, self.axis)
+  return norms.affine(self, functional.rms_norm(x, self.axis, {epsilon = self.epsilon}), aligned)
+end
+
+return RMSNorm
