@@ -57,12 +57,10 @@ end
 setmetatable(mlax, {
   __name = "mlax",
   __index = function(t, k)
-    if namespaces[k] and not loaded[k] then
+    if namespaces[k] then -- one that this version lacks is nil, so that scripts may ask for it
+      if not loaded[k] and exists(namespaces[k]) then t[k] = require(namespaces[k]) end
       loaded[k] = true
-      if exists(namespaces[k]) then
-        t[k] = require(namespaces[k])
-        return t[k]
-      end
+      return rawget(t, k)
     end
     for _, name in ipairs(mixins) do
       merge(name)

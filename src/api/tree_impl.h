@@ -160,7 +160,6 @@ void mx_class_name(lua_State *L, int idx);      /* of a class, or of a registere
 bool mx_is_class(lua_State *L, int idx);
 extern const luaL_Reg mx_module_methods[], mx_select_methods[]; /* of mlax.Module */
 void mx_open_class(lua_State *L);
-void mx_open_select(lua_State *L);
 void mx_open_parameter(lua_State *L);
 void mx_open_treedef(lua_State *L);
 void mx_open_flat(lua_State *L);
