@@ -5,7 +5,7 @@
 #   install        PREFIX=/usr/local DESTDIR=                        clean
 #   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
 #
-# CC, OPT=-O2, WERROR=1, BUILD=build and SAN= may be given. A change of flags rebuilds everything.
+# CC, OPT=-O2, WERROR=1, BUILD=build, SAN= and V=1 (show commands) may be given. A change of flags rebuilds everything.
 
 CC      = gcc
 BUILD  ?= build
@@ -25,6 +25,7 @@ LUA_CFLAGS ?= $(if $(LUA_PC),$(shell pkg-config --cflags $(LUA_PC)),-I/usr/inclu
 LUA_STATIC := $(firstword $(wildcard /usr/lib/*/liblua5.4.a /usr/lib/liblua5.4.a))
 LUA_LIBS ?= $(if $(LUA_STATIC),$(LUA_STATIC),$(if $(LUA_PC),$(shell pkg-config --libs $(LUA_PC)),-llua5.4)) -ldl
 comma := ,
+Q := $(if $(V),,@)
 
 # -- flags --------------------------------------------------------------------------------------------------------------
 # Symbols: objects are joined into one for the core and one for api/, in which only mlax_* stay global (see the rule).
@@ -79,12 +80,14 @@ $(BUILD)/flags: FORCE
 $(OBJ)/src/api/%.o $(OBJ)/src/cli/%.o: private CPPFLAGS += $(LUA_CFLAGS)
 $(OBJ)/src/%.o: src/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS) -MMD -MP -c $< -o $@
+	@echo '  CC    $<'
+	$(Q)$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS) -MMD -MP -c $< -o $@
 
 define simd_rule
 $(OBJ)/%.$(1).o: %.c $(BUILD)/flags
 	@mkdir -p $$(@D)
-	$$(CC) $$(SIMD_CFLAGS) -DMX_ISA=$(1) $$(isa_$(1)) -MMD -MP -c $$< -o $$@
+	@echo '  CC    $$< ($(1))'
+	$$(Q)$$(CC) $$(SIMD_CFLAGS) -DMX_ISA=$(1) $$(isa_$(1)) -MMD -MP -c $$< -o $$@
 endef
 $(foreach i,$(ISA),$(eval $(call simd_rule,$(i))))
 
@@ -93,52 +96,57 @@ $(BUILD)/gen/names: FORCE
 	@mkdir -p $(@D)
 	@echo '$(LUA_SRC) $(DATA_SRC)' | cmp -s - $@ || echo '$(LUA_SRC) $(DATA_SRC)' > $@
 $(BUILD)/gen/embedded.c: src/api/embed.sh $(BUILD)/gen/names $(LUA_SRC) $(DATA_SRC)
-	sh src/api/embed.sh lua/ $(LUA_SRC) $(DATA_SRC) > $@.new && mv $@.new $@
+	@echo '  EMBED $(words $(LUA_SRC) $(DATA_SRC)) files'
+	$(Q)sh src/api/embed.sh lua/ $(LUA_SRC) $(DATA_SRC) > $@.new && mv $@.new $@
 $(EMBED_OBJ): $(BUILD)/gen/embedded.c src/api/embedded.h $(BUILD)/flags
-	$(CC) $(BASE_FLAGS) $(LUA_CFLAGS) -O1 -Isrc/api -c $< -o $@
+	$(Q)$(CC) $(BASE_FLAGS) $(LUA_CFLAGS) -O1 -Isrc/api -c $< -o $@
 
 # -- libraries ----------------------------------------------------------------------------------------------------------
 # Everything below api/ becomes one object in which only mlax_* are global. What api/ needs of it beyond mlax.h keeps a
 # global name too, mlax_private_*: core.so finds it in libmlax.so, so that a host and the Lua module share one engine.
 
 $(OBJ)/core.o: $(CORE_OBJ)
-	$(CC) -nostdlib -r -o $@ $^
+	$(Q)$(CC) -nostdlib -r -o $@ $^
 $(OBJ)/lua.o: $(API_OBJ)
-	$(CC) -nostdlib -r -o $@ $^
+	$(Q)$(CC) -nostdlib -r -o $@ $^
 $(BUILD)/gen/private.map: $(OBJ)/core.o $(OBJ)/lua.o
 	@mkdir -p $(@D)
-	nm -g --defined-only $(OBJ)/core.o | awk '$$3 ~ /^mx_/ {print $$3}' | sort > $@.core
-	nm -u $(OBJ)/lua.o | awk '{print $$NF}' | sort | join - $@.core | sed 's/^mx_\(.*\)/mx_\1 mlax_private_\1/' > $@
+	$(Q)nm -g --defined-only $(OBJ)/core.o | awk '$$3 ~ /^mx_/ {print $$3}' | sort > $@.core
+	$(Q)nm -u $(OBJ)/lua.o | awk '{print $$NF}' | sort | join - $@.core | sed 's/^mx_\(.*\)/mx_\1 mlax_private_\1/' > $@
 $(BUILD)/libmlax.o: $(OBJ)/core.o $(BUILD)/gen/private.map
-	objcopy --redefine-syms=$(BUILD)/gen/private.map --wildcard --keep-global-symbol='mlax_*' $< $@
+	$(Q)objcopy --redefine-syms=$(BUILD)/gen/private.map --wildcard --keep-global-symbol='mlax_*' $< $@
 $(BUILD)/libmlax_lua.o: $(OBJ)/lua.o $(BUILD)/gen/private.map
-	objcopy --redefine-syms=$(BUILD)/gen/private.map --wildcard --keep-global-symbol='mlax_*' --keep-global-symbol='luaopen_mlax*' \
+	$(Q)objcopy --redefine-syms=$(BUILD)/gen/private.map --wildcard --keep-global-symbol='mlax_*' --keep-global-symbol='luaopen_mlax*' \
 	  $< $@
 
 $(BUILD)/gen/libmlax_embedded.o: $(OBJ)/lua.o $(EMBED_OBJ) $(BUILD)/gen/private.map
-	$(CC) -nostdlib -r -o $@.all $(OBJ)/lua.o $(EMBED_OBJ)
-	objcopy --redefine-syms=$(BUILD)/gen/private.map --wildcard --keep-global-symbol='mlax_*' --keep-global-symbol='luaopen_mlax*' \
+	$(Q)$(CC) -nostdlib -r -o $@.all $(OBJ)/lua.o $(EMBED_OBJ)
+	$(Q)objcopy --redefine-syms=$(BUILD)/gen/private.map --wildcard --keep-global-symbol='mlax_*' --keep-global-symbol='luaopen_mlax*' \
 	  $@.all $@
 	@rm -f $@.all
 $(BUILD)/libmlax.a: $(BUILD)/libmlax.o $(BUILD)/gen/libmlax_embedded.o
-	rm -f $@ && ar rcs $@ $^
+	@echo '  AR    $@'
+	$(Q)rm -f $@ && ar rcs $@ $^
 $(BUILD)/gen/exports.map:
 	@mkdir -p $(@D)
-	echo '{ global: mlax_*; luaopen_mlax*; local: *; };' > $@
+	@echo '{ global: mlax_*; luaopen_mlax*; local: *; };' > $@
 $(BUILD)/libmlax.so: $(BUILD)/libmlax.o $(BUILD)/gen/exports.map
-	$(SHARED) -Wl,-soname,libmlax.so -Wl,--version-script=$(BUILD)/gen/exports.map -o $@ $< $(CORE_LIBS)
+	@echo '  LD    $@'
+	$(Q)$(SHARED) -Wl,-soname,libmlax.so -Wl,--version-script=$(BUILD)/gen/exports.map -o $@ $< $(CORE_LIBS)
 # Lua's own symbols come from the program that loads the module.
 $(BUILD)/lua/mlax/core.so: $(BUILD)/libmlax_lua.o $(BUILD)/libmlax.so $(BUILD)/gen/exports.map
 	@mkdir -p $(@D)
-	$(filter-out -Wl$(comma)-z$(comma)defs,$(SHARED)) -Wl,--version-script=$(BUILD)/gen/exports.map -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../..:$$ORIGIN' \
+	@echo '  LD    $@'
+	$(Q)$(filter-out -Wl$(comma)-z$(comma)defs,$(SHARED)) -Wl,--version-script=$(BUILD)/gen/exports.map -Wl,-rpath,'$$ORIGIN/../..:$$ORIGIN/../../..:$$ORIGIN' \
 	  -o $@ $< -L$(BUILD) -lmlax -lm
 
 # Lua modules in C that a script loads find Lua in the program.
 $(BUILD)/gen/program.map:
 	@mkdir -p $(@D)
-	echo '{ lua_*; luaL_*; luaopen_*; mlax_*; };' > $@
+	@echo '{ lua_*; luaL_*; luaopen_*; mlax_*; };' > $@
 $(BUILD)/mlax: $(CLI_OBJ) $(API_OBJ) $(CORE_OBJ) $(EMBED_OBJ) $(BUILD)/gen/program.map
-	$(LINK) -Wl,--dynamic-list=$(BUILD)/gen/program.map -o $@ $(filter %.o,$^) -Wl,--whole-archive $(filter %.a,$(LUA_LIBS)) \
+	@echo '  LD    $@'
+	$(Q)$(LINK) -Wl,--dynamic-list=$(BUILD)/gen/program.map -o $@ $(filter %.o,$^) -Wl,--whole-archive $(filter %.a,$(LUA_LIBS)) \
 	  -Wl,--no-whole-archive $(filter-out %.a,$(LUA_LIBS)) $(CORE_LIBS)
 
 # -- run ----------------------------------------------------------------------------------------------------------------
@@ -157,16 +165,20 @@ test:
 # C tests see the internals, so they link all objects. test_host.c is a host: libmlax.so and mlax.h, nothing else.
 ctests: $(TESTS)
 $(OBJ)/tests.a: $(CORE_OBJ) $(API_OBJ) $(EMBED_OBJ)
-	rm -f $@ && ar rcs $@ $^
+	@echo '  AR    $@'
+	$(Q)rm -f $@ && ar rcs $@ $^
 $(OBJ)/tests/%.o: tests/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc -MMD -MP -c $< -o $@
+	@echo '  CC    $<'
+	$(Q)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc -MMD -MP -c $< -o $@
 $(BUILD)/tests/test_host: $(OBJ)/tests/c/test_host.o $(BUILD)/libmlax.so
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $< -L$(BUILD) -lmlax -Wl,-rpath,'$$ORIGIN/..' -lcmocka -lpthread
+	@echo '  LD    $@'
+	$(Q)$(LINK) -o $@ $< -L$(BUILD) -lmlax -Wl,-rpath,'$$ORIGIN/..' -lcmocka -lpthread
 $(BUILD)/tests/test_%: $(OBJ)/tests/c/test_%.o $(TEST_HELP:%.c=$(OBJ)/%.o) $(OBJ)/tests.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -lcmocka $(LUA_LIBS) $(CORE_LIBS) -lpthread
+	@echo '  LD    $@'
+	$(Q)$(LINK) -o $@ $^ -lcmocka $(LUA_LIBS) $(CORE_LIBS) -lpthread
 .SECONDARY:
 
 bench: all

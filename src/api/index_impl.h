@@ -39,6 +39,9 @@ mx_array *mx_const_ids(lua_State *L, int64_t n, const int64_t *v);
 /* ids from 1 to size, no negative ones; from 0 afterwards. */
 mx_array *mx_ids_exact(mx_ctx *c, mx_array *ids, int64_t size, int axis);
 
+/* Base of mx_check_index: positions from 1 to size, and no negative ones. */
+enum { MX_BASE_EXACT = 3 };
+
 void mx_open_update(lua_State *L);
 void mx_open_take(lua_State *L);
 

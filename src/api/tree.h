@@ -30,7 +30,6 @@ typedef struct mx_treedef mx_treedef;
 int mx_treedef_leaves(const mx_treedef *def);
 const mx_treedef *mx_treedef_leaf(lua_State *L); /* that of a single leaf */
 bool mx_is_module(lua_State *L, int idx);         /* module.c */
-bool mx_is_parameter(lua_State *L, int idx);
 
 typedef struct mx_flat {
   int n, cap, n_roots, roots_cap;
@@ -46,6 +45,7 @@ mx_flat *mx_flat_at(lua_State *L, int idx);
 /* Flattens the value at `idx` behind what the flat at `flat` holds; returns the root's number. Raises, naming the path, on holes, cycles,
  * foreign metatables, depth. [-0, +0] */
 int mx_flat_add(lua_State *L, int flat, int idx);
+/* Leaves are numbered over the whole flat, here and below. */
 /* Adds root `root` of the flat at `like` with no leaves set: mx_leaf_set fills them (all of them, before build). [-0, +0] */
 int mx_flat_like(lua_State *L, int flat, int like, int root);
 void mx_leaf_set_array(lua_State *L, int flat, int leaf, mx_array *x); /* retains */

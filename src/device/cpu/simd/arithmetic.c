@@ -144,7 +144,7 @@ NUMBERS1(square, (W)x *(W)x, x *x, x *x)
 NUMBERS2(add, (W)x + (W)y, x + y, x + y)
 NUMBERS2(sub, (W)x - (W)y, x - y, x - y)
 NUMBERS2(mul, (W)x *(W)y, x *y, x *y)
-NUMBERS2(pow, POWER_OF(x, y), f32_pow(x, y), pow(x, y))
+NUMBERS2(pow, POWER_OF(x, y), f32_pow(x, y), y == 2 ? x * x : pow(x, y))
 INTEGERS(INT2, mod, y == 0 ? 0 : (W)x - (W)QUOTIENT_OF(x, y) * (W)y)
 #define loop_mod_f32 mod_floats
 MX_LOOP2(mod, f64, double, double, f64_mod(x, y))

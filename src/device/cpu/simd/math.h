@@ -76,9 +76,15 @@ MX_INLINE float f32_log(float x) {
   return x < 0.0f ? NAN : r;
 }
 
-/* x P(x^2) / Q(x^2); beyond 9.02 it is 1 in float */
-MX_INLINE float f32_tanh(float x) {
-  x = x > 9.02f ? 9.02f : x;
+/* Results that rounding may have carried past 1, and those of |x| >= limit, which are 1 in float. */
+MX_INLINE float f32_saturate(float r, float x, float limit) {
+  r = x >= limit ? 1.0f : x <= -limit ? -1.0f : r;
+  return r > 1.0f ? 1.0f : r < -1.0f ? -1.0f : r;
+}
+
+/* x P(x^2) / Q(x^2) */
+MX_INLINE float f32_tanh(float a) {
+  float x = a > 9.02f ? 9.02f : a;
   x = x < -9.02f ? -9.02f : x;
   float t = x * x;
   float p = -1.22035745e-11f * t + 3.05852521e-8f;
@@ -90,7 +96,7 @@ MX_INLINE float f32_tanh(float x) {
   q = q * t + 2.72458658e-2f;
   q = q * t + 0.470132531f;
   q = q * t + 1.0f;
-  return x * p / q;
+  return f32_saturate(x * p / q, a, 9.02f);
 }
 
 /* 1 / (1 + e^-x), from e^-|x| so that small results keep their digits */
@@ -99,9 +105,9 @@ MX_INLINE float f32_sigmoid(float x) {
   return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
-/* x P(x^2) / Q(x^2); beyond 3.925 it is 1 in float */
-MX_INLINE float f32_erf(float x) {
-  x = x > 3.925f ? 3.925f : x;
+/* x P(x^2) / Q(x^2) */
+MX_INLINE float f32_erf(float a) {
+  float x = a > 3.925f ? 3.925f : a;
   x = x < -3.925f ? -3.925f : x;
   float t = x * x;
   float p = 2.04191697e-6f * t + 2.84795712e-4f;
@@ -114,7 +120,7 @@ MX_INLINE float f32_erf(float x) {
   q = q * t + 0.114255332f;
   q = q * t + 0.502406073f;
   q = q * t + 1.0f;
-  return x * p / q;
+  return f32_saturate(x * p / q, a, 3.925f);
 }
 
 /* -- double inside ---------------------------------------------------------------------------------------------------

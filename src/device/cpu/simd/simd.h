@@ -37,7 +37,7 @@ mx_isa_level mx_isa(void); /* isa.c: the best that this machine has */
  * it. */
 #define MX_VECTORIZE _Pragma("omp simd")
 #if defined(__clang__)
-#pragma clang diagnostic ignored "-Wpass-failed" /* loops that call libm stay as they are */
+#  pragma clang diagnostic ignored "-Wpass-failed" /* loops that call libm stay as they are */
 #endif
 
 /* n elements in a row: from in[0], in[1], ... to out. */
