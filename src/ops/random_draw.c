@@ -130,8 +130,8 @@ static bool is_power_of_two(double v) {
   return v > 0 && frexp(v, &exponent) == 0.5;
 }
 
-/* u * width + low, never below low. In float32 it is rounded once, as a fused multiply-add does; in the halves JAX rounds the product
- * too, and float64 has no wider type. */
+/* u * width + low, never below low. In float32 it is rounded once, as a fused multiply-add does; in the halves JAX
+ * rounds the product too, and float64 has no wider type. */
 static mx_array *affine(mx_ctx *c, mx_array *u, mx_array *low, mx_array *width) {
   if (!u || !low || !width) return NULL;
   if (u->aval.dtype != MLAX_FLOAT32) return mx_maximum(c, mx_add(c, mx_mul(c, u, width), low), low);
