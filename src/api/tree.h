@@ -42,6 +42,7 @@ typedef struct mx_flat {
 
 mx_flat *mx_flat_new(lua_State *L);                                 /* empty. [-0, +1] */
 mx_flat *mx_flat_at(lua_State *L, int idx);
+void mx_flat_clear(lua_State *L, int flat); /* empty again, its memory kept. [-0, +0] */
 /* Flattens the value at `idx` behind what the flat at `flat` holds; returns the root's number. Raises, naming the path, on holes, cycles,
  * foreign metatables, depth. [-0, +0] */
 int mx_flat_add(lua_State *L, int flat, int idx);

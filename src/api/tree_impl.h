@@ -107,6 +107,7 @@ int mx_class_flatten(lua_State *L, int idx);
 
 /* -- flat.c ----------------------------------------------------------------------------------------------------------
  */
+int mx_flat_leaf_root(lua_State *L, int flat, int first); /* a root that is the leaf `first` */
 mx_leaf *mx_flat_room(lua_State *L, int flat, int n); /* n more leaves, unset */
 int mx_flat_root(lua_State *L, int flat, int def,
                  int first); /* adds a root: the treedef object at stack index def; its number */
