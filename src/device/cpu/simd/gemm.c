@@ -224,30 +224,43 @@ BY_ROWS(gemm_double, double, +, TERM)
 /* -- a matrix and a vector --------------------------------------------------------------------------------------------
  */
 
-enum { ROW_LANES = 32 }; /* partial sums of a row */
+enum {
+  ROW_BYTES = 128, /* partial sums of a row: the same lanes everywhere */
+#if defined(__AVX512F__)
+  NATIVE = 64
+#elif defined(__AVX2__)
+  NATIVE = 32
+#else
+  NATIVE = 16
+#endif
+};
+typedef float float_vector __attribute__((vector_size(NATIVE)));
+typedef double double_vector __attribute__((vector_size(NATIVE)));
 
 /* Dense rows: four dot products at a time. Dense columns: eight columns are added to y at a time. */
 #define GEMV(NAME, T)                                                                                                  \
   static void rows_##NAME(const T *a, int64_t row, int64_t count, const T *x, int64_t n, T *y) {                       \
-    T s[4][ROW_LANES] = {{0}};                                                                                         \
-    const T *p = a, *q = count > 1 ? p + row : p, *r = count > 2 ? q + row : q, *t = count > 3 ? r + row : r;          \
+    typedef T##_vector V;                                                                                              \
+    enum { LANE = NATIVE / sizeof(T), EACH = ROW_BYTES / NATIVE, ALL = ROW_BYTES / sizeof(T) };                        \
+    const T *p[4] = {a, count > 1 ? a + row : a, count > 2 ? a + 2 * row : a, count > 3 ? a + 3 * row : a};            \
+    V s[4][EACH] = {{{0}}}, u, v;                                                                                      \
+    T t[4][ALL];                                                                                                       \
     int64_t j = 0;                                                                                                     \
-    for (; j + ROW_LANES <= n; j += ROW_LANES) MX_VECTORIZE for (int l = 0; l < ROW_LANES; l++) {                      \
-        s[0][l] += p[j + l] * x[j + l];                                                                                \
-        s[1][l] += q[j + l] * x[j + l];                                                                                \
-        s[2][l] += r[j + l] * x[j + l];                                                                                \
-        s[3][l] += t[j + l] * x[j + l];                                                                                \
+    for (; j + ALL <= n; j += ALL) UNROLL for (int e = 0; e < EACH; e++) {                                             \
+        memcpy(&u, x + j + e * LANE, sizeof u);                                                                        \
+        UNROLL for (int i = 0; i < 4; i++) {                                                                           \
+          memcpy(&v, p[i] + j + e * LANE, sizeof v);                                                                   \
+          s[i][e] += u * v;                                                                                            \
+        }                                                                                                              \
       }                                                                                                                \
-    for (int l = 0; j < n; j++, l++) {                                                                                 \
-      s[0][l] += p[j] * x[j];                                                                                          \
-      s[1][l] += q[j] * x[j];                                                                                          \
-      s[2][l] += r[j] * x[j];                                                                                          \
-      s[3][l] += t[j] * x[j];                                                                                          \
+    memcpy(t, s, sizeof t);                                                                                            \
+    for (int l = 0; j < n; j++, l++)                                                                                   \
+      for (int i = 0; i < 4; i++) t[i][l] += p[i][j] * x[j];                                                           \
+    for (int i = 0; i < count; i++) {                                                                                  \
+      for (int w = ALL / 2; w; w /= 2)                                                                                 \
+        for (int l = 0; l < w; l++) t[i][l] += t[i][l + w];                                                            \
+      y[i] = t[i][0];                                                                                                  \
     }                                                                                                                  \
-    for (int w = ROW_LANES / 2; w; w /= 2)                                                                             \
-      for (int i = 0; i < 4; i++)                                                                                      \
-        for (int l = 0; l < w; l++) s[i][l] += s[i][l + w];                                                            \
-    for (int i = 0; i < count; i++) y[i] = s[i][0];                                                                    \
   }                                                                                                                    \
   static void columns_##NAME(const T *restrict a, int64_t col, int64_t m, const T *x, int64_t n, T *restrict y) {      \
     int64_t j = 0;                                                                                                     \
