@@ -46,7 +46,7 @@ INLINE part part_of(int64_t n) {
 }
 #  endif
 
-enum { COLUMNS = 2 * LANES, DEPTH = 320, PACK_FROM = 2 * ROWS };
+enum { COLUMNS = 2 * LANES, DEPTH = 320, HEIGHT = 240, PACK_FROM = 2 * ROWS };
 _Static_assert(COLUMNS *DEPTH <= MX_GEMM_PACK, "a packed panel fits");
 
 typedef float quad __attribute__((vector_size(16)));
@@ -155,31 +155,34 @@ static void pack_panel(const float *b, int64_t b_row, int64_t b_col, int64_t dep
       for (int64_t j = 0; j < n; j++) to[k * width + j] = b[k * b_row + j * b_col];
 }
 
-static void gemm_float(const mx_gemm *g, mx_tile t, float *pack) {
-  const float *a = (const float *)g->a + t.m0 * g->a_row, *b = (const float *)g->b;
-  float *c = (float *)g->c + t.m0 * g->c_row;
-  for (int64_t k = 0; k < g->k; k += DEPTH) {
-    int64_t depth = g->k - k < DEPTH ? g->k - k : DEPTH;
-    for (int64_t j = t.n0; j < t.n1; j += COLUMNS) {
-      int64_t n = t.n1 - j < COLUMNS ? t.n1 - j : COLUMNS, width = n <= LANES ? LANES : COLUMNS;
-      micro w = {.k = depth,
-                 .a = a + k * g->a_col,
-                 .b = b + k * g->b_row + j * g->b_col,
-                 .c = c + j,
-                 .a_row = g->a_row,
-                 .a_col = g->a_col,
-                 .b_row = g->b_row,
-                 .c_row = g->c_row,
-                 .last = part_of(n - (width - LANES)),
-                 .add = k > 0};
-      if (n < width || g->b_col != 1 || t.m1 - t.m0 >= PACK_FROM) {
-        pack_panel(w.b, g->b_row, g->b_col, depth, n, pack, width);
-        w.b = pack, w.b_row = width;
-      }
-      for (int64_t i = t.m0; i < t.m1; i += ROWS, w.a += ROWS * w.a_row, w.c += ROWS * w.c_row)
-        micros[width == COLUMNS][t.m1 - i < ROWS ? t.m1 - i : ROWS](&w);
-    }
+/* One panel of b, for the rows of the tile; the first part of k begins c. */
+static void panel(const mx_gemm *g, mx_tile t, int64_t k, int64_t j, float *pack) {
+  int64_t depth = g->k - k < DEPTH ? g->k - k : DEPTH;
+  int64_t n = t.n1 - j < COLUMNS ? t.n1 - j : COLUMNS, width = n <= LANES ? LANES : COLUMNS;
+  micro w = {.k = depth,
+             .a = (const float *)g->a + t.m0 * g->a_row + k * g->a_col,
+             .b = (const float *)g->b + k * g->b_row + j * g->b_col,
+             .c = (float *)g->c + t.m0 * g->c_row + j,
+             .a_row = g->a_row,
+             .a_col = g->a_col,
+             .b_row = g->b_row,
+             .c_row = g->c_row,
+             .last = part_of(n - (width - LANES)),
+             .add = k > 0};
+  if (n < width || g->b_col != 1 || t.m1 - t.m0 >= PACK_FROM) {
+    pack_panel(w.b, g->b_row, g->b_col, depth, n, pack, width);
+    w.b = pack, w.b_row = width;
   }
+  for (int64_t i = t.m0; i < t.m1; i += ROWS, w.a += ROWS * w.a_row, w.c += ROWS * w.c_row)
+    micros[width == COLUMNS][t.m1 - i < ROWS ? t.m1 - i : ROWS](&w);
+}
+
+/* HEIGHT rows of a, DEPTH of its columns, stay in the second cache while the panels pass. */
+static void gemm_float(const mx_gemm *g, mx_tile t, float *pack) {
+  for (int64_t m = t.m0; m < t.m1; m += HEIGHT)
+    for (int64_t k = 0; k < g->k; k += DEPTH)
+      for (int64_t j = t.n0; j < t.n1; j += COLUMNS)
+        panel(g, (mx_tile){m, t.m1 - m < HEIGHT ? t.m1 : m + HEIGHT, t.n0, t.n1}, k, j, pack);
 }
 #else /* BLAS has better loops than the vectors here could make */
 enum { ROWS = 16, COLUMNS = 16 };
@@ -288,6 +291,7 @@ GEMV(gemv_double, double)
 const mx_gemm_table MX_SIMD(mx_gemm_table) = {
     .row_unit = ROWS,
     .column_unit = COLUMNS,
+    .few_rows = COLUMNS == 32 ? 64 : 0,
     .float32 = gemm_float,
     .rows = {[MLAX_BOOL] = gemm_bool,
              [MLAX_INT8] = gemm_8,
