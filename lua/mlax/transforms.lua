@@ -26,14 +26,18 @@ local function cached(f, key, make)
   return g
 end
 
+local function type_name(v)
+  return core.mlax.is_array(v) and "an array" or core.mlax.is_module(v) and "a module" or type(v)
+end
+
 local function is_callable(f)
   if type(f) == "function" then return true end
   local meta = getmetatable(f)
-  return type(meta) == "table" and meta.__call ~= nil or core.is_module(f) or core.is_jit(f)
+  return type(meta) == "table" and meta.__call ~= nil or core.mlax.is_module(f) or core.is_jit(f)
 end
 
 local function check_function(op, f)
-  if not is_callable(f) then core.fail(op, "a function or module is needed (got %s)", core.type_name(f)) end
+  if not is_callable(f) then core.fail(op, "a function or module is needed (got %s)", type_name(f)) end
 end
 
 -- Text that is equal for equal options: numbers, booleans, strings and lists or dicts of them.
@@ -49,7 +53,7 @@ local function check_argnums(op, argnums)
   if argnums == nil then return 1 end
   if type(argnums) ~= "table" then
     if math.type(argnums) == nil or argnums ~= math.floor(argnums) then
-      core.fail(op, "argnums must be an integer or a list of them (got %s)", core.type_name(argnums))
+      core.fail(op, "argnums must be an integer or a list of them (got %s)", type_name(argnums))
     end
     return math.tointeger(argnums)
   end
@@ -138,7 +142,7 @@ function M.vmap(f, options)
   if in_axes == nil then in_axes = 1 end
   if out_axes == nil then out_axes = 1 end
   local size, name = o.axis_size, o.axis_name
-  if name ~= nil and type(name) ~= "string" then core.fail("vmap", "axis_name must be a string (got %s)", core.type_name(name)) end
+  if name ~= nil and type(name) ~= "string" then core.fail("vmap", "axis_name must be a string (got %s)", type_name(name)) end
   local key = ("vmap%s;%s;%s;%s"):format(key_of(in_axes), key_of(out_axes), tostring(size), tostring(name))
   return cached(f, key, function()
     return function(...) return core.vmap(f, in_axes, out_axes, size, name, ...) end
@@ -175,6 +179,15 @@ end
 function M.eval_shape(f)
   check_function("eval_shape", f)
   return function(...) return core.eval_shape(f, ...) end
+end
+
+--- The same values, which differentiation takes for constants.
+-- @param t an array or a tree of them
+-- @usage local g = mlax.grad(function(x) return x * mlax.stop_gradient(x) end)(mlax.full({}, 3))
+-- assert(g:item() == 3)
+function M.stop_gradient(t)
+  if core.mlax.is_array(t) then return core.stop_gradient(t) end
+  return tree.map(function(leaf) return core.mlax.is_array(leaf) and core.stop_gradient(leaf) or leaf end, t)
 end
 
 function core.jit_methods:program(...) return core.program(core.jit_function(self), ...) end

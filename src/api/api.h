@@ -33,6 +33,7 @@ typedef struct mx_state {
   size_t ceiling;   /* live bytes of the engine at which garbage is collected next */
   bool in_gc;       /* a collection that we asked for runs: no second one inside */
   bool raising;     /* the error value kept in the state's user value is on its way: its first traceback stands */
+  int scopes;       /* open scopes: results are noted in the innermost one */
   int entry;        /* the frame's mark at the last mx_enter: mx_return sweeps down to it */
   long forks;       /* forks of this process when the state was made: a child's engine is asked whether it may go on */
   const char *own;  /* mlax's own directory (anchored in a user value): its chunks are no user lines; NULL: embedded */
@@ -57,6 +58,8 @@ int mx_return(lua_State *L, mx_array *x);
 void mx_ok(lua_State *L, bool ok);
 int mx_raise(lua_State *L);                                                                                   /* does not return */
 int mx_error(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));                    /* does not return */
+/* scope.c: notes the box on top of the stack, which holds x, in the innermost open scope if the running operation made x. [-0, +0] */
+void mx_scope_note(lua_State *L, mx_array *x);
 /* Pushes the user's own innermost line as "file:line: ", or "". [-0, +1] */
 void mx_push_where(lua_State *L);
 /* The Lua stack of the first raise of the error value at idx, or nil. [-0, +1] */
@@ -130,6 +133,7 @@ void mx_open_module(lua_State *L);
 void mx_open_transform(lua_State *L); /* grad, vmap, ... */
 void mx_open_jit(lua_State *L);
 void mx_open_io(lua_State *L);
-void mx_open_system(lua_State *L);    /* memory, threads, devices, debug */
+void mx_open_system(lua_State *L);    /* memory, threads, devices, scopes */
+void mx_open_scope(lua_State *L);     /* scope.c, opened by system.c */
 
 #endif

@@ -152,6 +152,9 @@ void mx_push_template(lua_State *L, int like) {
   int to = lua_gettop(L);
   const mx_flat *from = mx_flat_at(L, like);
   for (int r = 0; r < from->n_roots; r++) mx_flat_like(L, to, like, r);
-  for (int i = 0; i < from->n; i++)
-    if (from->leaves[i].kind != MX_LEAF_ARRAY) mx_leaf_copy(L, to, i, like, i);
+  mx_flat *f = mx_flat_at(L, to);
+  for (int i = 0; i < from->n; i++) {
+    if (from->leaves[i].kind == MX_LEAF_ARRAY) f->leaves[i] = (mx_leaf){.kind = MX_LEAF_ARRAY};
+    else mx_leaf_copy(L, to, i, like, i);
+  }
 }

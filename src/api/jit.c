@@ -8,6 +8,7 @@
  * call. Entries are kept most recently used first.
  */
 #include "call.h"
+#include "tree_impl.h"
 
 /* -- keys ------------------------------------------------------------------------------------------------------------
  */
@@ -101,7 +102,7 @@ static void capture_function(lua_State *L, capturing *w, int f, int depth);
 
 static void capture_value(lua_State *L, capturing *w, int idx, int depth) {
   jit *j = w->j;
-  if (mx_is_array(L, idx) || mx_is_module(L, idx) || mx_is_parameter(L, idx)) {
+  if (mx_is_array(L, idx) || mx_is_module(L, idx) || mx_to_parameter(L, idx)) {
     mx_flat_add(L, w->flat, idx);
     return;
   }
@@ -226,7 +227,7 @@ static int root_of(const mx_flat *f, int leaf) {
 static void push_leaf_reason(lua_State *L, const char *what, int at, const key_part *k, int leaf, const key_leaf *now) {
   const mx_flat *f = mx_flat_at(L, at);
   int root = root_of(f, leaf);
-  mx_flat_path(L, at, root, leaf - f->roots[root].first);
+  mx_flat_path(L, at, root, leaf);
   const char *path = lua_tostring(L, -1);
   push_leaf_text(L, now);
   push_leaf_text(L, &k->leaves[leaf]);
@@ -292,7 +293,7 @@ static void watch_integers(lua_State *L, jit *j, int at) {
   j->integer_leaf = i;
   if (++j->integer_traces != 8) return;
   int root = root_of(args, i), top = lua_gettop(L);
-  mx_flat_path(L, at, root, i - args->roots[root].first);
+  mx_flat_path(L, at, root, i);
   lua_pushfstring(
       L,
       "mlax: jit: argument %d%s%s is an integer that changes from call to call, and each value traces anew (8 traces): "
@@ -615,11 +616,11 @@ static const mx_reg functions[] = {
 void mx_open_jit(lua_State *L) {
   mx_register(L, functions);
   lua_createtable(L, 0, 6);
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, mx_state_of(L));
   luaL_setfuncs(L, meta, 1);
-  MX_STATE(L)->jit_meta = lua_topointer(L, -1);
+  mx_state_of(L)->jit_meta = lua_topointer(L, -1);
   lua_createtable(L, 0, 8);
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, mx_state_of(L));
   luaL_setfuncs(L, methods, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, -4, "jit_methods");

@@ -522,7 +522,7 @@ static int lholds_nodes(lua_State *L) { /* core.is_child(v): a field that is a c
   return 1;
 }
 
-static const mx_reg functions[] = {{"is_module", lis_module, MX_IN_MLAX},
+static const mx_reg functions[] = {{"is_module", lis_module, MX_IN_MLAX | MX_IN_CORE},
                                    {"module_where", lmodule_where, MX_IN_CORE},
                                    {"observe_calls", lobserve, MX_IN_CORE},
                                    {"is_child", lholds_nodes, MX_IN_CORE},
@@ -566,5 +566,4 @@ void mx_open_module(lua_State *L) { /* stack: core */
   lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_key);
   mx_open_parameter(L);
   mx_open_class(L);
-  mx_open_select(L);
 }

@@ -11,6 +11,8 @@ mx_parameter *mx_to_parameter(lua_State *L, int idx) {
   return meta == mx_state_of(L)->parameter_meta ? lua_touserdata(L, idx) : NULL;
 }
 
+bool mx_is_parameter(lua_State *L, int idx) { return mx_to_parameter(L, idx) != NULL; }
+
 /* [-0, +1] */
 static mx_parameter *parameter_new(lua_State *L, uint64_t serial) {
   mx_parameter *p = lua_newuserdatauv(L, sizeof *p, MX_PARAMETER_VALUES);

@@ -119,7 +119,7 @@ static const mx_reg functions[] = {{"program", lprogram, MX_IN_CORE},
 void mx_open_stage(lua_State *L) {
   mx_register(L, functions);
   lua_createtable(L, 0, 4);
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, mx_state_of(L));
   luaL_setfuncs(L, meta, 1);
   lua_pushliteral(L, "mlax.program");
   lua_setfield(L, -2, "__name");

@@ -199,6 +199,7 @@ int mx_push(lua_State *L, mx_array *x) {
   if (!x) return mx_raise(L);
   mx_array **box = mx_push_box(L);
   *box = mx_retain(x);
+  if (MX_STATE(L)->scopes) mx_scope_note(L, x);
   collect_by_growth(L, MX_STATE(L));
   return 1;
 }
@@ -208,6 +209,7 @@ int mx_return(lua_State *L, mx_array *x) {
   mx_array **box = mx_push_box(L);
   *box = mx_retain(x);
   mx_state *s = MX_STATE(L);
+  if (s->scopes) mx_scope_note(L, x);
   if (s->ctx.frame_n > s->entry) mx_frame_release(&s->ctx, s->entry);
   collect_by_growth(L, s);
   return 1;

@@ -1,4 +1,5 @@
-/* arrays.h: for tests of operations: an engine and a context, random arrays of any layout, reading, laws of derivatives and batching. */
+/* arrays.h: for tests of operations: an engine and a context, random arrays of any layout, reading, laws of derivatives
+ * and batching. */
 #ifndef TEST_ARRAYS_H
 #define TEST_ARRAYS_H
 
@@ -77,11 +78,12 @@ static inline mx_array *make_ints(mx_ctx *c, int dtype, int n, const int64_t *v)
   return x;
 }
 
-/* Small multiples of 1/8: sums of them are exact. */
+/* Small numbers, of floats multiples of 1/8: sums of them are exact. */
 static inline mx_array *random_array(world *w, int dtype, const mx_dims *shape) {
   mx_array *x = make(&w->ctx, dtype, shape);
   for (int64_t i = 0; i < x->aval.size; i++) {
-    int64_t v = mx_dtype_kind(dtype) == MX_KIND_BOOL ? pick(w, 0, 1) : pick(w, -40, 40);
+    bool negative = mx_is_float(dtype) || mx_dtype_kind(dtype) == MX_KIND_INT;
+    int64_t v = pick(w, negative ? -40 : 0, dtype == MLAX_BOOL ? 1 : 40);
     char *p = mx_data(x) + (size_t)i * mx_itemsize(dtype);
     if (mx_is_float(dtype)) mx_store_double(dtype, p, (double)v / 8);
     else mx_store_int(dtype, p, v);
@@ -109,7 +111,8 @@ static inline mx_dims random_order(world *w, int n) {
 static inline mx_array *random_layout(world *w, int dtype, const mx_dims *shape) {
   mx_ctx *c = &w->ctx;
   int n = (int)shape->n;
-  mx_dims order = random_order(w, n), stored = {.n = n}, start = {.n = n}, limit = {.n = n}, step = {.n = n}, flip = {0};
+  mx_dims order = random_order(w, n), stored = {.n = n}, start = {.n = n}, limit = {.n = n}, step = {.n = n},
+          flip = {0};
   for (int i = 0; i < n; i++) {
     step.v[order.v[i]] = pick(w, 1, 2);
     start.v[order.v[i]] = pick(w, 0, 1);
@@ -162,9 +165,10 @@ static inline void assert_same(const mx_array *got, const mx_array *want, double
 
 static inline mx_array *dot_of(mx_ctx *c, mx_array *x, mx_array *y) { return mx_sum(c, mx_mul(c, x, y), NULL, false); }
 
-/* For f of n inputs, the first n_active of them float64, with one result: jvp equals central differences, and the transpose is one:
- * <ct, jvp(t)> = <vjp(ct), t>. */
-static inline void check_derivative(world *w, mx_function f, mx_array *const *in, int n, int n_active, double tolerance) {
+/* For f of n inputs, the first n_active of them float64, with one result: jvp equals central differences, and the
+ * transpose is one: <ct, jvp(t)> = <vjp(ct), t>. */
+static inline void check_derivative(world *w, mx_function f, mx_array *const *in, int n, int n_active,
+                                    double tolerance) {
   mx_ctx *c = &w->ctx;
   const double h = 1e-4;
   mx_array *t[8] = {0}, *plus[8], *minus[8];
@@ -191,7 +195,8 @@ static inline void check_derivative(world *w, mx_function f, mx_array *const *in
   assert_true(mx_linear_transpose(c, l, &ct, &back) && mx_linear_apply(c, l, t, &forth));
   assert_same(linear_out.items[0], out.items[0], 0);
   assert_same(forth.items[0] ? forth.items[0] : zero, dout.items[0] ? dout.items[0] : zero, 1e-12);
-  mx_array *left = dout.items[0] ? dot_of(c, ct, dout.items[0]) : mx_scalar(c, MLAX_FLOAT64, 0), *right = mx_scalar(c, MLAX_FLOAT64, 0);
+  mx_array *left = dout.items[0] ? dot_of(c, ct, dout.items[0]) : mx_scalar(c, MLAX_FLOAT64, 0),
+           *right = mx_scalar(c, MLAX_FLOAT64, 0);
   for (int i = 0; i < n_active; i++)
     if (back.items[i]) right = mx_add(c, right, dot_of(c, back.items[i], t[i]));
   assert_same(right, left, 1e-10);
@@ -201,7 +206,8 @@ static inline void check_derivative(world *w, mx_function f, mx_array *const *in
 }
 
 /* f mapped over the axes equals a loop over the examples. */
-static inline void check_batch(world *w, mx_function f, mx_array *const *in, const int *axes, int n, int64_t size, double tolerance) {
+static inline void check_batch(world *w, mx_function f, mx_array *const *in, const int *axes, int n, int64_t size,
+                               double tolerance) {
   mx_ctx *c = &w->ctx;
   mx_list out = {0};
   mx_ints out_axes = {0};

@@ -1,9 +1,11 @@
-/* test_index.c: gather, scatter, windows, the check of positions: against loops, with hostile positions, under transformations. */
+/* test_index.c: gather, scatter, windows, the check of positions: against loops, with hostile positions, under
+ * transformations. */
 #include "arrays.h"
 
 #include <limits.h>
 
-/* -- a problem: x, ids, axes ----------------------------------------------------------------------------------------- */
+/* -- a problem: x, ids, axes -----------------------------------------------------------------------------------------
+ */
 
 typedef struct problem {
   int n; /* ids */
@@ -41,7 +43,8 @@ static mx_dims broadcast_part(world *w, const mx_dims *s) {
 static problem random_problem(world *w, int dtype) {
   problem p = {0};
   int ndim = (int)pick(w, 0, 4);
-  mx_dims shape = random_shape(w, ndim, pick(w, 0, 9) ? 1 : 0, 4), s = random_shape(w, (int)pick(w, 0, 3), pick(w, 0, 9) ? 1 : 0, 4);
+  mx_dims shape = random_shape(w, ndim, pick(w, 0, 9) ? 1 : 0, 4),
+          s = random_shape(w, (int)pick(w, 0, 3), pick(w, 0, 9) ? 1 : 0, 4);
   mx_dims order = random_order(w, ndim);
   p.x = random_layout(w, dtype, &shape);
   p.n = (int)pick(w, 0, ndim);
@@ -104,7 +107,8 @@ static void free_ids(const problem *p, int64_t **values) {
   for (int k = 0; k < p->n; k++) free(values[k]);
 }
 
-/* -- values ---------------------------------------------------------------------------------------------------------- */
+/* -- values ----------------------------------------------------------------------------------------------------------
+ */
 
 static double filled(int dtype) {
   switch (mx_dtype_kind(dtype)) {
@@ -131,7 +135,8 @@ static void check_gather(world *w, int dtype) {
     unravel((int)shape.n, shape.v, i, at);
     int64_t from = address(&p, values, at, !fill);
     double want = from >= 0 ? x[from] : fill ? filled(dtype) : 0;
-    if (y[i] != want && !(isnan(y[i]) && isnan(want))) fail_msg("gather: element %lld is %g, want %g", (long long)i, y[i], want);
+    if (y[i] != want && !(isnan(y[i]) && isnan(want)))
+      fail_msg("gather: element %lld is %g, want %g", (long long)i, y[i], want);
   }
   free(x), free(y), free_ids(&p, values);
 }
@@ -147,26 +152,27 @@ static void test_gather(void **state) {
   world_close(&w);
 }
 
-static double combined(const mx_primitive *prim, double x, double u) {
+/* The running value as the dtype holds it; sums and products of integers wrap. */
+static double held(int dtype, double v, uint64_t wrapped) {
+  char cell[8];
+  if (mx_is_float(dtype)) mx_store_double(dtype, cell, v);
+  else mx_store_int(dtype, cell, (int64_t)wrapped);
+  return mx_load_double(dtype, cell);
+}
+
+static double combined(const mx_primitive *prim, int dtype, double x, double u) {
+  uint64_t i = (uint64_t)(int64_t)x, j = (uint64_t)(int64_t)u;
   switch (prim->id) {
-  case MX_PRIM_scatter_add: return x + u;
-  case MX_PRIM_scatter_mul: return x * u;
+  case MX_PRIM_scatter_add: return held(dtype, x + u, i + j);
+  case MX_PRIM_scatter_mul: return held(dtype, x * u, i * j);
   case MX_PRIM_scatter_min: return u < x ? u : x;
   case MX_PRIM_scatter_max: return u > x ? u : x;
   default: return u;
   }
 }
 
-static const mx_primitive *const scatters[] = {&mx_prim_scatter, &mx_prim_scatter_add, &mx_prim_scatter_mul, &mx_prim_scatter_min,
-                                               &mx_prim_scatter_max};
-
-/* The running value as the dtype holds it. */
-static double held(int dtype, double v) {
-  char cell[8];
-  if (mx_is_float(dtype)) mx_store_double(dtype, cell, v);
-  else mx_store_int(dtype, cell, (int64_t)v);
-  return mx_load_double(dtype, cell);
-}
+static const mx_primitive *const scatters[] = {&mx_prim_scatter, &mx_prim_scatter_add, &mx_prim_scatter_mul,
+                                               &mx_prim_scatter_min, &mx_prim_scatter_max};
 
 static void check_scatter(world *w, int dtype, const mx_primitive *prim) {
   mx_ctx *c = &w->ctx;
@@ -182,7 +188,7 @@ static void check_scatter(world *w, int dtype, const mx_primitive *prim) {
   for (int64_t i = 0; i < updates->aval.size; i++) {
     unravel((int)shape.n, shape.v, i, at);
     int64_t to = address(&p, values, at, false);
-    if (to >= 0) x[to] = held(dtype, combined(prim, x[to], u[i]));
+    if (to >= 0) x[to] = combined(prim, dtype, x[to], u[i]);
   }
   for (int64_t i = 0; i < got->aval.size; i++)
     if (y[i] != x[i]) fail_msg("%s: element %lld is %.17g, want %.17g", prim->name, (long long)i, y[i], x[i]);
@@ -193,8 +199,8 @@ static void test_scatter(void **state) {
   (void)state;
   world w;
   mx_ctx *c = world_open(&w, 2);
-  static const int dtypes[] = {MLAX_INT8, MLAX_INT16, MLAX_INT32, MLAX_UINT8, MLAX_UINT16, MLAX_UINT32, MLAX_FLOAT16, MLAX_BFLOAT16,
-                               MLAX_FLOAT64};
+  static const int dtypes[] = {MLAX_INT8,   MLAX_INT16,   MLAX_INT32,    MLAX_UINT8,  MLAX_UINT16,
+                               MLAX_UINT32, MLAX_FLOAT16, MLAX_BFLOAT16, MLAX_FLOAT64};
   for (int i = 0; i < 2250; i++) {
     check_scatter(&w, dtypes[i % 9], scatters[i / 9 % 5]);
     mx_frame_release(c, 0);
@@ -211,7 +217,8 @@ static void test_scatter_order(void **state) {
   for (int run = 0; run < 2; run++) {
     world w;
     mx_ctx *c = world_open(&w, run ? 3 : 1);
-    mx_dims shape = {.n = 2, .v = {ROWS, WIDTH}}, updates_shape = {.n = 2, .v = {N, WIDTH}}, n = {.n = 1, .v = {N}}, axes = {.n = 1};
+    mx_dims shape = {.n = 2, .v = {ROWS, WIDTH}}, updates_shape = {.n = 2, .v = {N, WIDTH}}, n = {.n = 1, .v = {N}},
+            axes = {.n = 1};
     mx_array *ids = make(c, MLAX_INT32, &n), *updates = make(c, MLAX_FLOAT32, &updates_shape);
     for (int i = 0; i < N; i++) ((int32_t *)mx_data(ids))[i] = (int32_t)pick(&w, 0, ROWS + 2);
     for (int i = 0; i < N * WIDTH; i++) ((float *)mx_data(updates))[i] = (float)next_bits(&w) * 1e-19f;
@@ -230,7 +237,8 @@ static void test_scatter_order(void **state) {
   assert_memory_equal(bits[1], want, sizeof want);
 }
 
-/* -- windows --------------------------------------------------------------------------------------------------------- */
+/* -- windows ---------------------------------------------------------------------------------------------------------
+ */
 
 static void check_window(world *w) {
   mx_ctx *c = &w->ctx;
@@ -269,9 +277,11 @@ static void test_windows(void **state) {
   world_close(&w);
 }
 
-/* -- the check of positions ------------------------------------------------------------------------------------------ */
+/* -- the check of positions ------------------------------------------------------------------------------------------
+ */
 
-static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n, const int64_t *given, const int64_t *want) {
+static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n, const int64_t *given,
+                            const int64_t *want) {
   mx_array *got = mx_check_index(c, make_ints(c, dtype, n, given), size, 0, base);
   assert_non_null(got);
   assert_int_equal(got->aval.dtype, size > INT32_MAX ? MLAX_INT64 : MLAX_INT32);
@@ -280,6 +290,7 @@ static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n,
   free(v);
 }
 
+/* Base 3: from 1, and nothing counts from the end. */
 #define REFUSES(dtype, size, axis, base, value, text)                                                                  \
   do {                                                                                                                 \
     assert_null(mx_check_index(c, make_ints(c, dtype, 3, (int64_t[]){1, value, 77}), size, axis, base));               \
@@ -293,6 +304,7 @@ static void test_check_index(void **state) {
   for (int dtype = MLAX_INT8; dtype <= MLAX_UINT64; dtype++) {
     check_positions(c, dtype, 6, 1, 3, (int64_t[]){1, 6, 3}, (int64_t[]){0, 5, 2});
     check_positions(c, dtype, 6, 0, 3, (int64_t[]){0, 5, 2}, (int64_t[]){0, 5, 2});
+    check_positions(c, dtype, 6, 3, 2, (int64_t[]){1, 6}, (int64_t[]){0, 5});
     if (mx_dtype_kind(dtype) == MX_KIND_INT) check_positions(c, dtype, 6, 1, 2, (int64_t[]){-1, -6}, (int64_t[]){5, 0});
   }
   check_positions(c, MLAX_INT64, INT64_C(1) << 40, 1, 2, (int64_t[]){INT64_C(1) << 40, -1},
@@ -303,6 +315,7 @@ static void test_check_index(void **state) {
   REFUSES(MLAX_INT64, 6, 0, 1, INT64_MIN, "index -9223372036854775808 is out of range");
   REFUSES(MLAX_UINT64, 6, 0, 1, -1, "index 18446744073709551615 is out of range");
   REFUSES(MLAX_INT16, 6, 0, 0, 6, "(got 6, need 0..5 or -6..-1)");
+  REFUSES(MLAX_INT32, 6, -1, 3, -1, "index -1 is out of range (got -1, need 1..6)");
   REFUSES(MLAX_INT16, 0, 0, 1, 1, "its length is 0");
   mx_dims one = {.n = 1, .v = {1}};
   assert_null(mx_check_index(c, random_array(&w, MLAX_FLOAT32, &one), 3, 0, 1));
@@ -316,7 +329,8 @@ static void test_check_index_predicate(void **state) {
   world w;
   mx_ctx *c = world_open(&w, 1);
   mx_params p = {.check = {6, 0, 1}};
-  mx_array *in[2] = {make_ints(c, MLAX_INT32, 3, (int64_t[]){2, 99, -1}), make_ints(c, MLAX_BOOL, 3, (int64_t[]){1, 0, 1})};
+  mx_array *in[2] = {make_ints(c, MLAX_INT32, 3, (int64_t[]){2, 99, -1}),
+                     make_ints(c, MLAX_BOOL, 3, (int64_t[]){1, 0, 1})};
   mx_array *got = mx_bind1(c, &mx_prim_check_index, &p, in, 2);
   assert_same(got, make_ints(c, MLAX_INT32, 3, (int64_t[]){1, 0, 5}), 0);
   in[1] = mx_scalar_int(c, MLAX_BOOL, 1);
@@ -331,7 +345,8 @@ static void test_misuse(void **state) {
   mx_ctx *c = world_open(&w, 1);
   mx_dims shape = {.n = 2, .v = {3, 4}}, axis = {.n = 1, .v = {2}}, twice = {.n = 2, .v = {1, 1}}, first = {.n = 1};
   mx_array *x = random_array(&w, MLAX_FLOAT32, &shape);
-  mx_array *ids[2] = {make_ints(c, MLAX_INT32, 2, (int64_t[]){0, 1}), make_ints(c, MLAX_INT32, 3, (int64_t[]){0, 1, 2})};
+  mx_array *ids[2] = {make_ints(c, MLAX_INT32, 2, (int64_t[]){0, 1}),
+                      make_ints(c, MLAX_INT32, 3, (int64_t[]){0, 1, 2})};
   assert_null(mx_gather(c, x, ids, 1, &axis, false));
   assert_error(c, "axis out of range");
   assert_null(mx_gather(c, x, (mx_array *[]){ids[0], ids[0]}, 2, &twice, false));
@@ -352,7 +367,8 @@ static void test_misuse(void **state) {
   world_close(&w);
 }
 
-/* -- transformations ------------------------------------------------------------------------------------------------- */
+/* -- transformations -------------------------------------------------------------------------------------------------
+ */
 
 typedef struct application {
   const mx_primitive *prim;
@@ -386,7 +402,8 @@ static void test_fill_derivative(void **state) {
   (void)state;
   world w;
   mx_ctx *c = world_open(&w, 1);
-  mx_array *ids = make_ints(c, MLAX_INT32, 3, (int64_t[]){1, 5, -1}), *in[2] = {random_array(&w, MLAX_FLOAT64, &(mx_dims){.n = 1, .v = {3}}), ids};
+  mx_array *ids = make_ints(c, MLAX_INT32, 3, (int64_t[]){1, 5, -1}),
+           *in[2] = {random_array(&w, MLAX_FLOAT64, &(mx_dims){.n = 1, .v = {3}}), ids};
   mx_array *t[2] = {random_array(&w, MLAX_FLOAT64, &(mx_dims){.n = 1, .v = {3}})};
   application a = {&mx_prim_gather, {.gather = {{.n = 1}, MX_GATHER_FILL}}};
   mx_list out = {0}, dout = {0};
@@ -403,15 +420,22 @@ static void test_scatter_derivative(void **state) {
   (void)state;
   world w;
   mx_ctx *c = world_open(&w, 1);
-  static const mx_primitive *const tested[] = {&mx_prim_scatter, &mx_prim_scatter_add, &mx_prim_scatter_min, &mx_prim_scatter_max};
+  static const mx_primitive *const tested[] = {&mx_prim_scatter, &mx_prim_scatter_add, &mx_prim_scatter_min,
+                                               &mx_prim_scatter_max};
   for (int i = 0; i < 200; i++) {
     problem p = random_problem(&w, MLAX_FLOAT64);
     mx_dims shape = addressed_shape(&p), own = mx_dims_shape(&p.x->aval);
     application a = {tested[i % 4], {.axes = {p.axes}}};
     mx_array *in[8] = {p.x, random_array(&w, MLAX_FLOAT64, &shape)};
     if (i % 4 >= 2) { /* no ties, where the derivative is no limit of differences */
-      in[0] = mx_add(c, in[0], mx_muls(c, mx_reshape(c, mx_iota(c, MLAX_FLOAT64, &(mx_dims){.n = 1, .v = {p.x->aval.size}}, 0), &own), 1e-2 / 7));
-      in[1] = mx_add(c, in[1], mx_muls(c, mx_reshape(c, mx_iota(c, MLAX_FLOAT64, &(mx_dims){.n = 1, .v = {in[1]->aval.size}}, 0), &shape), 1e-2 / 11));
+      in[0] =
+          mx_add(c, in[0],
+                 mx_muls(c, mx_reshape(c, mx_iota(c, MLAX_FLOAT64, &(mx_dims){.n = 1, .v = {p.x->aval.size}}, 0), &own),
+                         1e-2 / 7));
+      in[1] = mx_add(
+          c, in[1],
+          mx_muls(c, mx_reshape(c, mx_iota(c, MLAX_FLOAT64, &(mx_dims){.n = 1, .v = {in[1]->aval.size}}, 0), &shape),
+                  1e-2 / 11));
     }
     for (int k = 0; k < p.n; k++) in[2 + k] = p.ids[k];
     check_derivative(&w, (mx_function){apply, &a}, in, 2 + p.n, 2, 1e-6);
@@ -426,7 +450,8 @@ static void test_scatter_mul_derivative(void **state) {
   mx_ctx *c = world_open(&w, 1);
   application a = {&mx_prim_scatter_mul, {.axes = {{.n = 1, .v = {1}}}}};
   mx_array *in[3] = {random_array(&w, MLAX_FLOAT64, &(mx_dims){.n = 2, .v = {3, 4}}),
-                     random_array(&w, MLAX_FLOAT64, &(mx_dims){.n = 2, .v = {3, 3}}), make_ints(c, MLAX_INT64, 3, (int64_t[]){2, 0, 9})};
+                     random_array(&w, MLAX_FLOAT64, &(mx_dims){.n = 2, .v = {3, 3}}),
+                     make_ints(c, MLAX_INT64, 3, (int64_t[]){2, 0, 9})};
   check_derivative(&w, (mx_function){apply, &a}, in, 3, 2, 1e-6);
   world_close(&w);
 }
@@ -438,14 +463,16 @@ static void test_tie_derivative(void **state) {
   mx_ctx *c = world_open(&w, 1);
   mx_dims two = {.n = 1, .v = {2}}, three = {.n = 1, .v = {3}};
   application a = {&mx_prim_scatter_max, {.axes = {{.n = 1}}}};
-  mx_array *in[3] = {mx_full(c, MLAX_FLOAT64, &two, 5), mx_full(c, MLAX_FLOAT64, &three, 5), make_ints(c, MLAX_INT32, 3, (int64_t[]){0, 0, 7})};
+  mx_array *in[3] = {mx_full(c, MLAX_FLOAT64, &two, 5), mx_full(c, MLAX_FLOAT64, &three, 5),
+                     make_ints(c, MLAX_INT32, 3, (int64_t[]){0, 0, 7})};
   mx_list out = {0}, back = {0};
   mx_linear *l = NULL;
   assert_true(mx_linearize(c, (mx_function){apply, &a}, in, (bool[]){true, true, false}, 3, &out, &l));
   mx_array *ct = mx_full(c, MLAX_FLOAT64, &two, 3);
   assert_true(mx_linear_transpose(c, l, &ct, &back));
   double *dx = read_doubles(back.items[0]), *du = read_doubles(back.items[1]);
-  assert_true(fabs(dx[0] - 1) < 1e-12 && dx[1] == 3 && fabs(du[0] - 1) < 1e-12 && fabs(du[1] - 1) < 1e-12 && du[2] == 0);
+  assert_true(fabs(dx[0] - 1) < 1e-12 && dx[1] == 3 && fabs(du[0] - 1) < 1e-12 && fabs(du[1] - 1) < 1e-12 &&
+              du[2] == 0);
   free(dx), free(du);
   mx_linear_release(l);
   mx_list_release(c, &out), mx_list_release(c, &back);
@@ -462,7 +489,8 @@ static void test_window_derivative(void **state) {
     for (int d = 0; d < ndim; d++) sizes.v[d] = pick(&w, 1, shape.v[d]);
     mx_array *x = random_layout(&w, MLAX_FLOAT64, &shape), *y = random_layout(&w, MLAX_FLOAT64, &sizes);
     mx_array *starts = random_ids(&w, &(mx_dims){.n = 1, .v = {ndim}}, 3);
-    application slice = {&mx_prim_dynamic_slice, {.dynamic = {sizes}}}, update = {&mx_prim_dynamic_update_slice, {.dynamic = {{0}}}};
+    application slice = {&mx_prim_dynamic_slice, {.dynamic = {sizes}}},
+                update = {&mx_prim_dynamic_update_slice, {.dynamic = {{0}}}};
     check_derivative(&w, (mx_function){apply, &slice}, (mx_array *[]){x, starts}, 2, 1, 1e-7);
     check_derivative(&w, (mx_function){apply, &update}, (mx_array *[]){x, y, starts}, 3, 2, 1e-7);
     mx_frame_release(c, 0);
@@ -549,7 +577,8 @@ static void test_batch_check(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations --------------------------------------------------------------------------------------------- */
+/* -- failing allocations ---------------------------------------------------------------------------------------------
+ */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;
@@ -559,7 +588,8 @@ static bool use_all(mlax_engine *e, void *arg) {
   mx_array *x = mx_full(&c, MLAX_FLOAT32, &shape, 2), *ids = mx_iota(&c, MLAX_INT32, &one, 0);
   ids = mx_check_index(&c, ids, 4, 0, 0);
   mx_array *rows = mx_gather(&c, x, &ids, 1, &first, true);
-  for (int i = 0; i < 5; i++) rows = mx_gather(&c, mx_scatter(&c, scatters[i], x, rows, &ids, 1, &first), &ids, 1, &first, false);
+  for (int i = 0; i < 5; i++)
+    rows = mx_gather(&c, mx_scatter(&c, scatters[i], x, rows, &ids, 1, &first), &ids, 1, &first, false);
   mx_array *y = mx_dynamic_update_slice(&c, x, mx_dynamic_slice(&c, x, ids, &sizes), ids);
   bool ok = rows && y && !mx_failed(&c);
   mx_frame_release(&c, 0);

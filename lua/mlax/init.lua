@@ -1,0 +1,121 @@
+--- mlax: a machine-learning engine for Lua. `require "mlax"` gives the table of everything.
+--
+-- What C registers is there at once; the Lua half is loaded when it is first asked for, so that a start takes milliseconds:
+-- namespaces (`mlax.nn`, `mlax.optim`, ...) by their names, single functions by the file that defines them. Reading a field that does
+-- not exist raises with a guess.
+-- @module mlax
+
+local _, path = ...
+local core = require "mlax.core"
+
+-- Frames of our own files are no user lines (embedded ones are known by their chunk names).
+local own = type(path) == "string" and path:match("^(.*)init%.lua$")
+if own then core.own_chunks(own) end
+
+local mlax, methods = core.mlax, core.methods
+
+mlax.lax, mlax.tree = core.lax, core.tree
+
+local namespaces = {}
+for name in ("checkpoint_manager data debug io linalg losses metrics nn onnx optim plot progress random"):gmatch("%S+") do
+  namespaces[name] = "mlax." .. name
+end
+
+-- Files whose tables are merged into mlax.
+local mixins = {"mlax.functions", "mlax.einsum", "mlax.transforms", "mlax.module", "mlax.tree", "mlax.save", "mlax.debug", "mlax.profile"}
+
+-- Whether `require` would find the module.
+local function exists(name)
+  if package.loaded[name] or package.preload[name] then return true end
+  for _, searcher in ipairs(package.searchers) do
+    if type(searcher(name)) == "function" then return true end
+  end
+  return false
+end
+
+local loaded = {}
+
+-- Merges one file into mlax; what is there already stays.
+local function merge(name)
+  if loaded[name] then return end
+  loaded[name] = true
+  if not exists(name) then return end
+  local m = require(name)
+  if type(m) ~= "table" or m == mlax or m == core.tree then return end
+  for k, v in pairs(m) do
+    if rawget(mlax, k) == nil then mlax[k] = v end
+  end
+end
+
+local function known_names()
+  local names = {}
+  for k in pairs(mlax) do names[#names + 1] = k end
+  for k in pairs(namespaces) do names[#names + 1] = k end
+  return names
+end
+
+setmetatable(mlax, {
+  __name = "mlax",
+  __index = function(t, k)
+    if namespaces[k] then -- one that this version lacks is nil, so that scripts may ask for it
+      if not loaded[k] and exists(namespaces[k]) then t[k] = require(namespaces[k]) end
+      loaded[k] = true
+      return rawget(t, k)
+    end
+    for _, name in ipairs(mixins) do
+      merge(name)
+      local v = rawget(t, k)
+      if v ~= nil then return v end
+    end
+    if type(k) ~= "string" then return nil end
+    local guess = core.guess(k, known_names())
+    core.fail("mlax", guess and "there is no mlax.%s, did you mean mlax.%s?" or "there is no mlax.%s", k, guess)
+  end,
+})
+
+-- Lua functions that are methods too: a stub loads the file at the first call.
+local lua_methods = {
+  ["mlax.functions"] = "allclose array_equal bincount histogram interp median nan_to_num quantile trace unique",
+}
+for file, names in pairs(lua_methods) do
+  for name in names:gmatch("%S+") do
+    methods[name] = function(...)
+      merge(file)
+      methods[name] = mlax[name]
+      return mlax[name](...)
+    end
+  end
+end
+
+--- Runs a function and says how long it took.
+-- @param f a function
+-- @param ... its arguments
+-- @return seconds of the one call, then the results of f
+function mlax.time(f, ...)
+  local start = core.clock()
+  local function finish(...) return core.clock() - start, ... end
+  return finish(f(...))
+end
+
+--- From now on reading a global that was never set raises, with a guess.
+function mlax.strict()
+  local meta = getmetatable(_G)
+  if not meta then
+    meta = {}
+    setmetatable(_G, meta)
+  end
+  if meta.mlax_strict then return end
+  local before = meta.__index
+  meta.mlax_strict = true
+  meta.__index = function(t, k)
+    local v
+    if type(before) == "function" then v = before(t, k) elseif before ~= nil then v = before[k] end
+    if v ~= nil or type(k) ~= "string" then return v end
+    local names = {}
+    for name in pairs(_G) do if type(name) == "string" then names[#names + 1] = name end end
+    local guess = core.guess(k, names)
+    core.fail("strict", guess and "the global '%s' is not set, did you mean '%s'?" or "the global '%s' is not set", k, guess)
+  end
+end
+
+return mlax
