@@ -212,7 +212,7 @@ static int64_t integer_result(int id, int64_t x, int64_t y, int width, bool is_s
   switch (id) {
   case MX_PRIM_add: return x + y;
   case MX_PRIM_sub: return x - y;
-  case MX_PRIM_mul: return x * y;
+  case MX_PRIM_mul: return (int64_t)((uint64_t)x * (uint64_t)y);
   case MX_PRIM_floordiv: return floor_div(x, y);
   case MX_PRIM_mod: return y == 0 ? 0 : x - floor_div(x, y) * y;
   case MX_PRIM_pow: return power(x, y);
