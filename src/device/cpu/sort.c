@@ -41,7 +41,8 @@ KEY_FLOAT(float64, uint64_t, UINT64_C(1) << 63, UINT64_C(0x7ff0000000000000))
 /* A bool is a byte of 0 or 1. */
 #define KEY_TYPES(X)                                                                                                   \
   X(BOOL, uint8)                                                                                                       \
-  X(INT8, int8) X(INT16, int16) X(INT32, int32) X(INT64, int64) X(UINT8, uint8) X(UINT16, uint16) X(UINT32, uint32)    \
+  X(INT8, int8)                                                                                                        \
+  X(INT16, int16) X(INT32, int32) X(INT64, int64) X(UINT8, uint8) X(UINT16, uint16) X(UINT32, uint32)                  \
       X(UINT64, uint64) X(FLOAT16, float16) X(BFLOAT16, bfloat16) X(FLOAT32, float32) X(FLOAT64, float64)
 
 /* -- words -----------------------------------------------------------------------------------------------------------
