@@ -180,7 +180,7 @@ function I.orthogonal(scale, options, ...)
       local a = random.normal(key, {math.max(n_rows, n_cols), math.min(n_rows, n_cols)}, {dtype = dtype})
       -- twice, in double precision: orthogonal to the last place of float64
       local q = orthonormal_rows(orthonormal_rows(a:astype("float64").T))
-      if n_rows >= n_cols then q = q.T end
+      if n_rows > n_cols then q = q.T end
       table.insert(rest, 1, n_rows)
       return (q * scale):astype(dtype):reshape(rest):moveaxis(1, axis)
     end
