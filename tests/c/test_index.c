@@ -4,8 +4,7 @@
 
 #include <limits.h>
 
-/* -- a problem: x, ids, axes -----------------------------------------------------------------------------------------
- */
+/* -- a problem: x, ids, axes -------------------------------------------------------------------------------------- */
 
 typedef struct problem {
   int n; /* ids */
@@ -107,8 +106,7 @@ static void free_ids(const problem *p, int64_t **values) {
   for (int k = 0; k < p->n; k++) free(values[k]);
 }
 
-/* -- values ----------------------------------------------------------------------------------------------------------
- */
+/* -- values ------------------------------------------------------------------------------------------------------- */
 
 static double filled(int dtype) {
   switch (mx_dtype_kind(dtype)) {
@@ -259,8 +257,7 @@ static void test_gather_threads(void **state) {
   world_close(&w);
 }
 
-/* -- windows ---------------------------------------------------------------------------------------------------------
- */
+/* -- windows ------------------------------------------------------------------------------------------------------ */
 
 static void check_window(world *w) {
   mx_ctx *c = &w->ctx;
@@ -299,8 +296,7 @@ static void test_windows(void **state) {
   world_close(&w);
 }
 
-/* -- the check of positions ------------------------------------------------------------------------------------------
- */
+/* -- the check of positions --------------------------------------------------------------------------------------- */
 
 static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n, const int64_t *given,
                             const int64_t *want) {
@@ -389,8 +385,7 @@ static void test_misuse(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ---------------------------------------------------------------------------------------------- */
 
 typedef struct application {
   const mx_primitive *prim;
@@ -599,8 +594,7 @@ static void test_batch_check(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------ */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;
