@@ -34,7 +34,7 @@ typedef union mx_params {
   struct { mx_dims lo, hi, interior; } pad;
   struct { mx_dims start, limit, step; } slice;
   struct { mx_dims x_contract, y_contract, x_batch, y_batch; int64_t dtype; } dot;
-  struct { int64_t size, axis, base; } check;              /* axis: for the message, from 0 */
+  struct { int64_t size, axis, base; } check;              /* axis: for the message, from 0 (-1: none); base: 0 or 1, + MX_INDEX_EXACT */
   struct { mx_dims axes; int64_t fill; } gather;           /* fill: MX_GATHER_*, what ids outside give */
   struct { mx_dims sizes; } dynamic;                       /* dynamic_slice; dynamic_update_slice has none */
   struct { int64_t axis, keys; } sort;
@@ -175,6 +175,7 @@ mx_array *mx_dot_general(mx_ctx *c, mx_array *x, mx_array *y, const mx_dims *x_c
 mx_array *mx_matmul(mx_ctx *c, mx_array *x, mx_array *y); /* NumPy's rules: batched, 1-d */
 
 /* positions from the data */
+enum { MX_INDEX_EXACT = 2 }; /* in `base`: negative positions are outside too */
 mx_array *mx_check_index(mx_ctx *c, mx_array *ids, int64_t size, int axis, int base); /* any integer ids -> int32 (int64 for long axes) from 0 */
 mx_array *mx_gather(mx_ctx *c, mx_array *x, mx_array *const *ids, int n, const mx_dims *axes, bool fill);
 mx_array *mx_scatter(mx_ctx *c, const mx_primitive *prim, mx_array *x, mx_array *updates, mx_array *const *ids, int n, const mx_dims *axes);

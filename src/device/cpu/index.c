@@ -441,12 +441,13 @@ static bool dynamic_update_slice(mx_ctx *c, const mx_kernel_args *k) {
 typedef struct check_work {
   int64_t size, base;
   int in, out; /* dtypes */
+  bool exact; /* negative values are outside */
   bool failed, too_great;
   int64_t bad; /* the first value outside */
 } check_work;
 
 static int64_t check_one(check_work *w, int64_t v, bool too_great) {
-  int64_t i = v < 0 ? v + w->size : v - w->base;
+  int64_t i = v < 0 && !w->exact ? v + w->size : v - w->base;
   if (i >= 0 && i < w->size && !too_great) return i;
   if (!w->failed) w->failed = true, w->bad = v, w->too_great = too_great;
   return 0;
@@ -479,16 +480,19 @@ static bool check_fail(mx_ctx *c, const check_work *w, int64_t axis) {
   char got[32];
   snprintf(got, sizeof got, w->too_great ? "%" PRIu64 : "%" PRId64, w->bad);
   long long n = w->size, first = w->base, last = n - 1 + w->base;
+  char where[40] = "";
+  if (axis >= 0) snprintf(where, sizeof where, " on axis %lld", (long long)axis + 1);
   if (n == 0)
-    return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range on axis %lld (got %s, but its length is 0)", got,
-                   (long long)axis + 1, got);
-  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range on axis %lld (got %s, need %lld..%lld or -%lld..-1)", got,
-                 (long long)axis + 1, got, first, last, n);
+    return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, but its length is 0)", got, where, got);
+  if (w->exact)
+    return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, need %lld..%lld)", got, where, got, first, last);
+  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, need %lld..%lld or -%lld..-1)", got, where,
+                 got, first, last, n);
 }
 
 static bool check_index(mx_ctx *c, const mx_kernel_args *k) {
   const mx_tensor *ids = &k->in[0], *out = &k->out[0];
-  check_work w = {.size = k->p->check.size, .base = k->p->check.base, .in = ids->aval->dtype, .out = out->aval->dtype};
+  check_work w = {.size = k->p->check.size, .base = k->p->check.base & 1, .exact = k->p->check.base & MX_INDEX_EXACT, .in = ids->aval->dtype, .out = out->aval->dtype};
   int64_t strides[3][MX_MAX_NDIM];
   char *base[3] = {out->data, ids->data};
   mx_strides_contiguous(out->aval, strides[0]);
