@@ -432,8 +432,6 @@ static bool dynamic_update_slice(mx_ctx *c, const mx_kernel_args *k) {
 
 /* -- the check of positions --------------------------------------------------------------------------------------- */
 
-enum { FROM_ONE = 1, NO_NEGATIVE = 2 }; /* bits of the params' base */
-
 typedef struct check_work {
   int64_t size, first;    /* the ids from `first` on count 0, 1, ... */
   int64_t negative;       /* the length from whose end negative ids count; 0: there are none */
@@ -486,8 +484,8 @@ static bool check_fail(mx_ctx *c, const check_work *w, int64_t axis) {
 static bool check_index(mx_ctx *c, const mx_kernel_args *k) {
   const mx_tensor *ids = &k->in[0], *out = &k->out[0];
   int64_t size = k->p->check.size, how = k->p->check.base;
-  check_work w = {.size = size, .first = how & FROM_ONE, .in = ids->aval->dtype, .out = out->aval->dtype};
-  w.negative = how & NO_NEGATIVE ? 0 : size;
+  check_work w = {.size = size, .first = how & 1, .in = ids->aval->dtype, .out = out->aval->dtype};
+  w.negative = how & MX_INDEX_EXACT ? 0 : size;
   int64_t strides[3][MX_MAX_NDIM];
   char *base[3] = {out->data, ids->data};
   mx_strides_contiguous(out->aval, strides[0]);
