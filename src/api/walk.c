@@ -84,8 +84,8 @@ static int fail_deep(mx_walk *w, const mx_segment *at) {
       if (!chain[i]->object || chain[i]->object != chain[j]->object) continue;
       mx_path_push(L, chain[i]);
       mx_path_push(L, chain[j]);
-      return mx_error(L, "no tree: a cycle, '%s' is what '%s' is", lua_tostring(L, -2),
-                      j ? lua_tostring(L, -1) : "the root");
+      if (j == 0) return mx_error(L, "no tree: a cycle, '%s' is the root again", lua_tostring(L, -2));
+      return mx_error(L, "no tree: a cycle, '%s' is '%s' again", lua_tostring(L, -2), lua_tostring(L, -1));
     }
   mx_path_push(L, chain[3]);
   return mx_error(L, "no tree: deeper than %d, below '%s'", MX_TREE_DEPTH, lua_tostring(L, -1));
