@@ -120,6 +120,7 @@ int mx_class_flatten(lua_State *L, int idx);
  */
 mx_leaf *mx_flat_room(lua_State *L, int flat, int n);             /* n more leaves, unset */
 void mx_flat_leaf(lua_State *L, int flat, mx_what what, int idx); /* appends the value at idx as one leaf */
+int mx_flat_leaf_root(lua_State *L, int flat, int first); /* a root that is the leaf `first` */
 int mx_flat_root(lua_State *L, int flat, int def,
                  int first); /* adds a root: the treedef object at stack index def; its number */
 bool mx_flat_loose(lua_State *L,

@@ -130,13 +130,14 @@ static bool is_power_of_two(double v) {
   return v > 0 && frexp(v, &exponent) == 0.5;
 }
 
-/* u * width + low, rounded once as a fused multiply-add does (float64 has no wider type); never below low */
+/* u * width + low, never below low. In float32 it is rounded once, as a fused multiply-add does; in the halves JAX
+ * rounds the product too, and float64 has no wider type. */
 static mx_array *affine(mx_ctx *c, mx_array *u, mx_array *low, mx_array *width) {
   if (!u || !low || !width) return NULL;
-  int dtype = u->aval.dtype, wide = dtype < MLAX_FLOAT32 ? MLAX_FLOAT32 : MLAX_FLOAT64;
-  mx_array *product = mx_mul(c, mx_convert(c, u, wide), mx_convert(c, width, wide));
-  mx_array *sum = mx_add(c, product, mx_convert(c, low, wide));
-  return mx_maximum(c, mx_convert(c, sum, dtype), low);
+  if (u->aval.dtype != MLAX_FLOAT32) return mx_maximum(c, mx_add(c, mx_mul(c, u, width), low), low);
+  mx_array *product = mx_mul(c, mx_convert(c, u, MLAX_FLOAT64), mx_convert(c, width, MLAX_FLOAT64));
+  mx_array *sum = mx_add(c, product, mx_convert(c, low, MLAX_FLOAT64));
+  return mx_maximum(c, mx_convert(c, sum, MLAX_FLOAT32), low);
 }
 
 mx_array *mx_random_uniform(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype, double low, double high) {
