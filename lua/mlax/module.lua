@@ -290,7 +290,7 @@ function Module:summary(x, ...)
   return table.concat(lines, "\n")
 end
 
-return {
+local M = {
   Module = Module,
   Parameter = Parameter,
   class = mlax.class,
@@ -303,3 +303,6 @@ return {
   is_trainable_param = mlax.is_trainable_param,
   is_non_trainable_param = mlax.is_non_trainable_param,
 }
+M.module = M -- the namespace, beside its members in mlax itself
+
+return M

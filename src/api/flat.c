@@ -41,6 +41,21 @@ mx_flat *mx_flat_new(lua_State *L) {
   return &b->flat;
 }
 
+void mx_flat_clear(lua_State *L, int flat) {
+  flat_box *b = box_at(L, flat);
+  mx_flat *f = &b->flat;
+  flat = lua_absindex(L, flat);
+  int n = f->n;
+  f->n = f->n_roots = b->anchors = 0;
+  b->loose = false;
+  for (int i = 0; i < n; i++)
+    if (f->leaves[i].kind == MX_LEAF_ARRAY) mx_release(f->leaves[i].array);
+  for (int which = FLAT_VALUES; which <= FLAT_ANCHORS; which++) {
+    lua_pushnil(L);
+    lua_setiuservalue(L, flat, which);
+  }
+}
+
 /* -- leaves ----------------------------------------------------------------------------------------------------------
  */
 
@@ -85,6 +100,14 @@ int mx_flat_root(lua_State *L, int flat, int def, int first) {
     anchor_top(L, flat);
   }
   f->roots[f->n_roots] = (struct mx_root){d, first};
+  return f->n_roots++;
+}
+
+int mx_flat_leaf_root(lua_State *L, int flat, int first) {
+  mx_state *s = mx_state_of(L);
+  mx_flat *f = mx_flat_at(L, flat);
+  if (!mx_grow(&s->ctx, &f->roots, &f->roots_cap, f->n_roots + 1, sizeof *f->roots)) mx_raise(L);
+  f->roots[f->n_roots] = (struct mx_root){mx_treedef_leaf(L), first};
   return f->n_roots++;
 }
 

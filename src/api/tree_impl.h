@@ -107,6 +107,7 @@ int mx_class_flatten(lua_State *L, int idx);
 
 /* -- flat.c ----------------------------------------------------------------------------------------------------------
  */
+int mx_flat_leaf_root(lua_State *L, int flat, int first); /* a root that is the leaf `first` */
 mx_leaf *mx_flat_room(lua_State *L, int flat, int n); /* n more leaves, unset */
 int mx_flat_root(lua_State *L, int flat, int def,
                  int first); /* adds a root: the treedef object at stack index def; its number */
@@ -158,6 +159,8 @@ void mx_check_captured(lua_State *L, uint64_t serial, int idx);
 bool mx_class_is_method(lua_State *L, int key); /* whether mlax.Module has a method of that name */
 void mx_class_name(lua_State *L, int idx);      /* of a class, or of a registered metatable. [-0, +1] */
 bool mx_is_class(lua_State *L, int idx);
+/* A key that the table lacks loads the Lua module, once, which is to fill the table. [-0, +0] */
+void mx_fill_late(lua_State *L, int table, const char *module);
 extern const luaL_Reg mx_module_methods[], mx_select_methods[]; /* of mlax.Module */
 void mx_open_class(lua_State *L);
 void mx_open_parameter(lua_State *L);

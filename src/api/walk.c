@@ -521,7 +521,14 @@ int mx_flat_add_until(lua_State *L, int flat, int idx, int is_leaf) {
   return end_walk(&w, def, first);
 }
 
-int mx_flat_add(lua_State *L, int flat, int idx) { return mx_flat_add_until(L, flat, idx, 0); }
+/* A bare array, the commonest argument, needs no walk. */
+int mx_flat_add(lua_State *L, int flat, int idx) {
+  mx_array *x = lua_type(L, idx) == LUA_TUSERDATA ? mx_to_array(L, idx) : NULL;
+  if (!x) return mx_flat_add_until(L, flat, idx, 0);
+  int first = mx_flat_at(L, flat)->n;
+  *mx_flat_room(L, flat, 1) = (mx_leaf){.kind = MX_LEAF_ARRAY, .array = mx_retain(x)};
+  return mx_flat_leaf_root(L, flat, first);
+}
 
 /* -- following a structure -------------------------------------------------------------------------------------------
  */

@@ -34,7 +34,7 @@ typedef union mx_params {
   struct { mx_dims lo, hi, interior; } pad;
   struct { mx_dims start, limit, step; } slice;
   struct { mx_dims x_contract, y_contract, x_batch, y_batch; int64_t dtype; } dot;
-  struct { int64_t size, axis, base; } check;              /* axis: for the message, from 0 */
+  struct { int64_t size, axis, base; } check;              /* axis: for the message, from 0, or -1; base: 0, 1, or 3: from 1, no negative ids */
   struct { mx_dims axes; int64_t fill; } gather;           /* fill: MX_GATHER_*, what ids outside give */
   struct { mx_dims sizes; } dynamic;                       /* dynamic_slice; dynamic_update_slice has none */
   struct { int64_t axis, keys; } sort;

@@ -290,6 +290,7 @@ static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n,
   free(v);
 }
 
+/* Base 3: from 1, and nothing counts from the end. */
 #define REFUSES(dtype, size, axis, base, value, text)                                                                  \
   do {                                                                                                                 \
     assert_null(mx_check_index(c, make_ints(c, dtype, 3, (int64_t[]){1, value, 77}), size, axis, base));               \
@@ -303,6 +304,7 @@ static void test_check_index(void **state) {
   for (int dtype = MLAX_INT8; dtype <= MLAX_UINT64; dtype++) {
     check_positions(c, dtype, 6, 1, 3, (int64_t[]){1, 6, 3}, (int64_t[]){0, 5, 2});
     check_positions(c, dtype, 6, 0, 3, (int64_t[]){0, 5, 2}, (int64_t[]){0, 5, 2});
+    check_positions(c, dtype, 6, 3, 2, (int64_t[]){1, 6}, (int64_t[]){0, 5});
     if (mx_dtype_kind(dtype) == MX_KIND_INT) check_positions(c, dtype, 6, 1, 2, (int64_t[]){-1, -6}, (int64_t[]){5, 0});
   }
   check_positions(c, MLAX_INT64, INT64_C(1) << 40, 1, 2, (int64_t[]){INT64_C(1) << 40, -1},
@@ -313,6 +315,7 @@ static void test_check_index(void **state) {
   REFUSES(MLAX_INT64, 6, 0, 1, INT64_MIN, "index -9223372036854775808 is out of range");
   REFUSES(MLAX_UINT64, 6, 0, 1, -1, "index 18446744073709551615 is out of range");
   REFUSES(MLAX_INT16, 6, 0, 0, 6, "(got 6, need 0..5 or -6..-1)");
+  REFUSES(MLAX_INT32, 6, -1, 3, -1, "index -1 is out of range (got -1, need 1..6)");
   REFUSES(MLAX_INT16, 0, 0, 1, 1, "its length is 0");
   mx_dims one = {.n = 1, .v = {1}};
   assert_null(mx_check_index(c, random_array(&w, MLAX_FLOAT32, &one), 3, 0, 1));

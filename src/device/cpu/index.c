@@ -438,15 +438,18 @@ static bool dynamic_update_slice(mx_ctx *c, const mx_kernel_args *k) {
 /* -- the check of positions ------------------------------------------------------------------------------------------
  */
 
+enum { FROM_ONE = 1, NO_NEGATIVE = 2 }; /* bits of the params' base */
+
 typedef struct check_work {
-  int64_t size, base;
-  int in, out; /* dtypes */
-  bool failed, too_great;
-  int64_t bad; /* the first value outside */
+  int64_t size, first;    /* the ids from `first` on count 0, 1, ... */
+  int64_t negative;       /* the length from whose end negative ids count; 0: there are none */
+  int in, out;            /* dtypes */
+  bool failed, too_great; /* too_great: a uint64 that int64 cannot hold */
+  int64_t bad;            /* the first id outside */
 } check_work;
 
 static int64_t check_one(check_work *w, int64_t v, bool too_great) {
-  int64_t i = v < 0 ? v + w->size : v - w->base;
+  int64_t i = v < 0 ? v + w->negative : v - w->first;
   if (i >= 0 && i < w->size && !too_great) return i;
   if (!w->failed) w->failed = true, w->bad = v, w->too_great = too_great;
   return 0;
@@ -476,19 +479,21 @@ static void check_run_where(void *arg, int64_t n, char *const *p, const int64_t 
 }
 
 static bool check_fail(mx_ctx *c, const check_work *w, int64_t axis) {
-  char got[32];
+  char got[32], on[40] = "", need[100];
+  long long n = w->size, first = w->first, last = n - 1 + first;
   snprintf(got, sizeof got, w->too_great ? "%" PRIu64 : "%" PRId64, w->bad);
-  long long n = w->size, first = w->base, last = n - 1 + w->base;
-  if (n == 0)
-    return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range on axis %lld (got %s, but its length is 0)", got,
-                   (long long)axis + 1, got);
-  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range on axis %lld (got %s, need %lld..%lld or -%lld..-1)", got,
-                 (long long)axis + 1, got, first, last, n);
+  if (axis >= 0) snprintf(on, sizeof on, " on axis %" PRId64, axis + 1);
+  if (n == 0) snprintf(need, sizeof need, "but its length is 0");
+  else if (w->negative) snprintf(need, sizeof need, "need %lld..%lld or -%lld..-1", first, last, n);
+  else snprintf(need, sizeof need, "need %lld..%lld", first, last);
+  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, %s)", got, on, got, need);
 }
 
 static bool check_index(mx_ctx *c, const mx_kernel_args *k) {
   const mx_tensor *ids = &k->in[0], *out = &k->out[0];
-  check_work w = {.size = k->p->check.size, .base = k->p->check.base, .in = ids->aval->dtype, .out = out->aval->dtype};
+  int64_t size = k->p->check.size, how = k->p->check.base;
+  check_work w = {.size = size, .first = how & FROM_ONE, .in = ids->aval->dtype, .out = out->aval->dtype};
+  w.negative = how & NO_NEGATIVE ? 0 : size;
   int64_t strides[3][MX_MAX_NDIM];
   char *base[3] = {out->data, ids->data};
   mx_strides_contiguous(out->aval, strides[0]);
