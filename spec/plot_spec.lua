@@ -84,9 +84,9 @@ end)
 describe("plot.confusion", function()
   it("writes a table with the names of classes", function()
     assert.equal([[
-      cat dog
-  cat   3   ·
-  dog   1  12
+     cat dog
+ cat   3   ·
+ dog   1  12
 ]], text_of(plot.confusion, {classes = {"cat", "dog"}}, mlax.array({{3, 0}, {1, 12}}, "int32")))
   end)
 end)

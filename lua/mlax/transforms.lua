@@ -181,6 +181,15 @@ function M.eval_shape(f)
   return function(...) return core.eval_shape(f, ...) end
 end
 
+--- The same values, which differentiation takes for constants.
+-- @param t an array or a tree of them
+-- @usage local g = mlax.grad(function(x) return x * mlax.stop_gradient(x) end)(mlax.full({}, 3))
+-- assert(g:item() == 3)
+function M.stop_gradient(t)
+  if core.mlax.is_array(t) then return core.stop_gradient(t) end
+  return tree.map(function(leaf) return core.mlax.is_array(leaf) and core.stop_gradient(leaf) or leaf end, t)
+end
+
 function core.jit_methods:program(...) return core.program(core.jit_function(self), ...) end
 function core.jit_methods:cost(...) return core.cost(core.jit_function(self), ...) end
 

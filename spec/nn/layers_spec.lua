@@ -49,8 +49,8 @@ describe("nn.Linear", function()
     assert.equal("Linear: out_features must be an integer of at least 0 (got 2.5)", message(nn.Linear, random.key(0), 2.5))
     assert.equal("Linear: unknown option 'dtpe', did you mean 'dtype'? "
       .. "(known: transposed_kernel, kernel_initializer, dtype, accum_dtype)", message(nn.Linear, random.key(0), 2, {dtpe = "float32"}))
-    assert.equal('Linear: dtype must be a dtype (got "float23", did you mean \'float32\'?)',
-      message(nn.Linear, random.key(0), 2, {dtype = "float23"}))
+    assert.equal('Linear: dtype must be a dtype (got "flaot32", did you mean \'float32\'?)',
+      message(nn.Linear, random.key(0), 2, {dtype = "flaot32"}))
     local layer = nn.Linear(random.key(0), 2)
     assert.truthy(message(layer, mlax.ones({2, 3}, "int32")):find(
       "Linear: the input must be an array {..., in_features} of floats (got int32[2,3]), convert it with astype", 1, true))

@@ -30,7 +30,12 @@ void mx_class_name(lua_State *L, int idx) {
   else if (!push_string_field(L, idx, "__name") && !push_string_field(L, idx, "name")) lua_pushliteral(L, "object");
 }
 
+/* The Lua half of mlax.Module is loaded when somebody asks for what the C half lacks. */
+static const char *const lua_methods[] = {"summary", "tree_flatten_with_keys", "tree_unflatten"};
+
 bool mx_class_is_method(lua_State *L, int key) {
+  for (size_t i = 0; i < sizeof lua_methods / sizeof *lua_methods; i++)
+    if (!strcmp(lua_tostring(L, key), lua_methods[i])) return true;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &base_key);
   lua_pushvalue(L, key);
   bool method = lua_rawget(L, -2) == LUA_TFUNCTION;
@@ -187,6 +192,32 @@ static int lneeds_rng(lua_State *L) { /* core.needs_rng(module or class) */
   return 1;
 }
 
+/* stack: table, key. upvalues: state, name of the module that fills the table; it is asked once */
+static int llate_index(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushnil(L);
+  if (lua_getmetatable(L, 1)) {
+    lua_pushnil(L);
+    lua_setfield(L, -2, "__index");
+  }
+  if (lua_getglobal(L, "require") != LUA_TFUNCTION) return lua_pushnil(L), 1;
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_call(L, 1, 0);
+  lua_pushvalue(L, 2);
+  lua_rawget(L, 1);
+  return 1;
+}
+
+void mx_fill_late(lua_State *L, int table, const char *module) {
+  table = lua_absindex(L, table);
+  if (!lua_getmetatable(L, table)) lua_newtable(L);
+  lua_pushlightuserdata(L, mx_state_of(L));
+  lua_pushstring(L, module);
+  lua_pushcclosure(L, llate_index, 2);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, table);
+}
+
 static const mx_reg functions[] = {{"class", lclass, MX_IN_MLAX},         {"class_of", lclass_of, MX_IN_MLAX},
                                    {"is_a", lis_a, MX_IN_MLAX},           {"new_module", lnew_module, MX_IN_CORE},
                                    {"needs_rng", lneeds_rng, MX_IN_CORE}, {NULL, NULL, 0}};
@@ -202,6 +233,7 @@ void mx_open_class(lua_State *L) { /* stack: core */
   luaL_setfuncs(L, mx_module_methods, 1);
   lua_pushvalue(L, top + 1);
   luaL_setfuncs(L, mx_select_methods, 1);
+  mx_fill_late(L, -1, "mlax.module");
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &base_key);
   lua_getfield(L, top, "mlax");

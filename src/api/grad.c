@@ -18,7 +18,7 @@ static void trace_root(lua_State *L, mx_work *w, int root) {
   for (int i = args->roots[root].first; i < mx_root_end(args, root); i++) {
     const mx_leaf *l = &args->leaves[i];
     if (l->kind == MX_LEAF_ARRAY && !mx_is_float(l->array->aval.dtype))
-      bad_leaf(L, w->args, root, i, l->array);
+      bad_leaf(L, w->args, root, i - args->roots[root].first, l->array);
     if (l->kind <= MX_LEAF_INT) mx_work_trace(L, w, i, false);
   }
 }
@@ -170,7 +170,7 @@ static void read_like(lua_State *L, mx_work *w, int idx, int like, int root, con
     mx_text s, t;
     if (!x && mx_failed(w->c)) mx_raise(L);
     if (!x || !mx_shape_equal(&x->aval, &avals[k]) || x->aval.dtype != avals[k].dtype) {
-      mx_flat_path(L, like, root, first + i);
+      mx_flat_path(L, like, root, i);
       const char *path = lua_tostring(L, -1);
       mx_error(L, "the %s%s%s does not fit (got %s, need %s)", what, *path ? " at " : "", path,
                x ? mx_aval_text(&s, &x->aval) : "no array", mx_aval_text(&t, &avals[k]));
@@ -312,9 +312,18 @@ static int ljvp(lua_State *L) { /* stack: f, primals, tangents */
   return 2;
 }
 
+static int lstop_gradient(lua_State *L) { /* core.stop_gradient(array) */
+  mx_ctx *c = mx_enter(L, "stop_gradient");
+  return mx_push(L, mx_stop_gradient(c, mx_check_strict(L, 1, "x")));
+}
+
 static const mx_reg functions[] = {
-    {"grad", lgrad, MX_IN_CORE},           {"vjp", lvjp, MX_IN_CORE}, {"jvp", ljvp, MX_IN_CORE},
-    {"linearize", llinearize, MX_IN_CORE}, {NULL, NULL, 0},
+    {"grad", lgrad, MX_IN_CORE},
+    {"vjp", lvjp, MX_IN_CORE},
+    {"jvp", ljvp, MX_IN_CORE},
+    {"linearize", llinearize, MX_IN_CORE},
+    {"stop_gradient", lstop_gradient, MX_IN_CORE},
+    {NULL, NULL, 0},
 };
 
 void mx_open_grad(lua_State *L) { mx_register(L, functions); }

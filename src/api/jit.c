@@ -227,7 +227,7 @@ static int root_of(const mx_flat *f, int leaf) {
 static void push_leaf_reason(lua_State *L, const char *what, int at, const key_part *k, int leaf, const key_leaf *now) {
   const mx_flat *f = mx_flat_at(L, at);
   int root = root_of(f, leaf);
-  mx_flat_path(L, at, root, leaf);
+  mx_flat_path(L, at, root, leaf - f->roots[root].first);
   const char *path = lua_tostring(L, -1);
   push_leaf_text(L, now);
   push_leaf_text(L, &k->leaves[leaf]);
@@ -293,7 +293,7 @@ static void watch_integers(lua_State *L, jit *j, int at) {
   j->integer_leaf = i;
   if (++j->integer_traces != 8) return;
   int root = root_of(args, i), top = lua_gettop(L);
-  mx_flat_path(L, at, root, i);
+  mx_flat_path(L, at, root, i - args->roots[root].first);
   lua_pushfstring(
       L,
       "mlax: jit: argument %d%s%s is an integer that changes from call to call, and each value traces anew (8 traces): "

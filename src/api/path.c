@@ -107,7 +107,7 @@ static void push_leaf_path(lua_State *L, const mx_treedef *def, int leaf, const 
 void mx_flat_path(lua_State *L, int flat, int root, int leaf) {
   const struct mx_root *r = &mx_flat_at(L, flat)->roots[root];
   mx_segment s = {0};
-  push_leaf_path(L, r->def, leaf - r->first, &s);
+  push_leaf_path(L, r->def, leaf, &s);
 }
 
 typedef struct path_visit {
@@ -316,7 +316,7 @@ static void prefix_node(lua_State *L, const mx_treedef *def, int value, const mx
 void mx_flat_prefix(lua_State *L, int flat, int root, int prefix,
                     void (*set)(lua_State *L, void *ud, int leaf, int value), void *ud) {
   const struct mx_root *r = &mx_flat_at(L, flat)->roots[root];
-  prefix_walk w = {set, ud, r->first};
+  prefix_walk w = {set, ud, 0};
   mx_segment s = {0};
   lua_pushvalue(L, prefix);
   prefix_node(L, r->def, lua_gettop(L), &s, &w);

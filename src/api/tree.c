@@ -351,4 +351,7 @@ void mx_open_tree(lua_State *L) { /* stack: core */
   mx_open_flat(L);
   mx_open_walk(L);
   mx_register(L, functions);
+  lua_getfield(L, -1, "tree");
+  mx_fill_late(L, -1, "mlax.tree");
+  lua_pop(L, 1);
 }

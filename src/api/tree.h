@@ -42,10 +42,10 @@ typedef struct mx_flat {
 
 mx_flat *mx_flat_new(lua_State *L);                                 /* empty. [-0, +1] */
 mx_flat *mx_flat_at(lua_State *L, int idx);
+void mx_flat_clear(lua_State *L, int flat); /* empty again, its memory kept. [-0, +0] */
 /* Flattens the value at `idx` behind what the flat at `flat` holds; returns the root's number. Raises, naming the path, on holes, cycles,
  * foreign metatables, depth. [-0, +0] */
 int mx_flat_add(lua_State *L, int flat, int idx);
-/* Leaves are numbered over the whole flat, here and below. */
 /* Adds root `root` of the flat at `like` with no leaves set: mx_leaf_set fills them (all of them, before build). [-0, +0] */
 int mx_flat_like(lua_State *L, int flat, int like, int root);
 void mx_leaf_set_array(lua_State *L, int flat, int leaf, mx_array *x); /* retains */
@@ -54,12 +54,12 @@ void mx_leaf_copy(lua_State *L, int to, int leaf, int from, int from_leaf);
 void mx_leaf_push(lua_State *L, int flat, int leaf);                   /* [-0, +1] */
 /* The tree of a root. [-0, +1] */
 void mx_flat_build(lua_State *L, int flat, int root);
-/* Lua accessor text of a leaf of a root ("layers.data[2].kernel.data"; "" for the root itself). [-0, +1] */
+/* Lua accessor text of a root's leaf, counted from the root's first ("layers.data[2].kernel.data"; "" for the root itself). [-0, +1] */
 void mx_flat_path(lua_State *L, int flat, int root, int leaf);
 /* Says, as text, the first path at which two roots' structures differ and both sides; nil where they do not. [-0, +1] */
 void mx_flat_difference(lua_State *L, int flat_a, int root_a, int flat_b, int root_b);
 /* Lists `in_axes` style prefix trees: for the tree at `prefix` (false is a value; one entry may stand for a whole subtree) calls
- * set(ud, leaf, prefix_value_index) for each leaf of the root, with the governing entry on the stack. Raises where it does not fit. */
+ * set(ud, leaf, prefix_value_index) for each leaf of the root, counted from its first, with the governing entry on the stack. Raises where it does not fit. */
 void mx_flat_prefix(lua_State *L, int flat, int root, int prefix, void (*set)(lua_State *L, void *ud, int leaf, int value), void *ud);
 
 /* module.c: for error messages: pushes " in model.layers.data[2] (Linear)" or "" for the running module calls. [-0, +1] */

@@ -130,6 +130,9 @@ static inline uint64_t mx_hash_mix(uint64_t h, uint64_t v) {
 /* Runs body(arg, i) for i in 0..n-1, in parallel where there is more than one thread; returns when all are done. The only place
  * that names OpenMP. Callers pass n = mx_chunks(e, work): 1 for work under about 4 microseconds. */
 void mx_parallel(mlax_engine *e, int n, void (*body)(void *arg, int i), void *arg);
+/* Between them a library that uses OpenMP itself (OpenBLAS) runs in the calling thread alone. `end` takes what `begin` gave. */
+int mx_serial_begin(void);
+void mx_serial_end(int threads);
 /* How many chunks to cut `items` of about `ns_per_item` nanoseconds each into: 1 .. threads. */
 int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 

@@ -80,4 +80,14 @@ int mx_threads_possible(int threads) {
   return have;
 }
 
+int mx_serial_begin(void) {
+  int n = omp_get_max_threads();
+  if (n > 1) omp_set_num_threads(1);
+  return n;
+}
+
+void mx_serial_end(int n) {
+  if (n > 1) omp_set_num_threads(n);
+}
+
 void mx_threads_after_fork(void) { omp_set_num_threads(1); }

@@ -45,6 +45,8 @@ typedef union mx_params {
  * the second is a gather of the third, whose transpose is the scatter that drops. */
 enum { MX_GATHER_CLAMP, MX_GATHER_FILL, MX_GATHER_ZERO };
 
+enum { MX_INDEX_EXACT = 2 }; /* in check.base: negative ids are outside */
+
 /* For printing, hashing and files: the fields of a primitive's params. */
 typedef enum { MX_FIELD_END, MX_FIELD_INT, MX_FIELD_FLAG, MX_FIELD_DTYPE, MX_FIELD_DIMS } mx_field_kind;
 typedef struct mx_field {
@@ -175,7 +177,6 @@ mx_array *mx_dot_general(mx_ctx *c, mx_array *x, mx_array *y, const mx_dims *x_c
 mx_array *mx_matmul(mx_ctx *c, mx_array *x, mx_array *y); /* NumPy's rules: batched, 1-d */
 
 /* positions from the data */
-enum { MX_INDEX_EXACT = 2 }; /* in `base`: negative positions are outside too */
 mx_array *mx_check_index(mx_ctx *c, mx_array *ids, int64_t size, int axis, int base); /* any integer ids -> int32 (int64 for long axes) from 0 */
 mx_array *mx_gather(mx_ctx *c, mx_array *x, mx_array *const *ids, int n, const mx_dims *axes, bool fill);
 mx_array *mx_scatter(mx_ctx *c, const mx_primitive *prim, mx_array *x, mx_array *updates, mx_array *const *ids, int n, const mx_dims *axes);

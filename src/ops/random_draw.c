@@ -4,8 +4,7 @@
 
 #include <math.h>
 
-/* -- keys ------------------------------------------------------------------------------------------------------------
- */
+/* -- keys --------------------------------------------------------------------------------------------------------- */
 
 static bool key_words(mx_ctx *c, mx_array *key, mx_array *k[2]) {
   mx_text t;
@@ -70,8 +69,7 @@ mx_array *mx_random_fold_in(mx_ctx *c, mx_array *key, mx_array *data) {
   return mx_stack(c, words, 2, 0);
 }
 
-/* -- bits ------------------------------------------------------------------------------------------------------------
- */
+/* -- bits --------------------------------------------------------------------------------------------------------- */
 
 /* 32 bits: the words' xor; fewer: its low bits; 64: both words. */
 mx_array *mx_random_bits(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype) {
@@ -89,8 +87,7 @@ mx_array *mx_random_bits(mx_ctx *c, mx_array *key, const mx_dims *shape, int dty
   return mx_reshape(c, bits, shape);
 }
 
-/* -- floats ----------------------------------------------------------------------------------------------------------
- */
+/* -- floats ------------------------------------------------------------------------------------------------------- */
 
 /* How a float is made of random bits: `bits` shifted right by `shift` fill the mantissa of 1.0, in an integer of its
  * width. */
@@ -130,13 +127,14 @@ static bool is_power_of_two(double v) {
   return v > 0 && frexp(v, &exponent) == 0.5;
 }
 
-/* u * width + low, rounded once as a fused multiply-add does (float64 has no wider type); never below low */
+/* u * width + low, never below low. In float32 it is rounded once, as a fused multiply-add does; in the halves JAX
+ * rounds the product too, and float64 has no wider type. */
 static mx_array *affine(mx_ctx *c, mx_array *u, mx_array *low, mx_array *width) {
   if (!u || !low || !width) return NULL;
-  int dtype = u->aval.dtype, wide = dtype < MLAX_FLOAT32 ? MLAX_FLOAT32 : MLAX_FLOAT64;
-  mx_array *product = mx_mul(c, mx_convert(c, u, wide), mx_convert(c, width, wide));
-  mx_array *sum = mx_add(c, product, mx_convert(c, low, wide));
-  return mx_maximum(c, mx_convert(c, sum, dtype), low);
+  if (u->aval.dtype != MLAX_FLOAT32) return mx_maximum(c, mx_add(c, mx_mul(c, u, width), low), low);
+  mx_array *product = mx_mul(c, mx_convert(c, u, MLAX_FLOAT64), mx_convert(c, width, MLAX_FLOAT64));
+  mx_array *sum = mx_add(c, product, mx_convert(c, low, MLAX_FLOAT64));
+  return mx_maximum(c, mx_convert(c, sum, MLAX_FLOAT32), low);
 }
 
 mx_array *mx_random_uniform(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype, double low, double high) {
@@ -231,8 +229,7 @@ mx_array *mx_random_logistic(mx_ctx *c, mx_array *key, const mx_dims *shape, int
   return mx_sub(c, mx_log(c, u), mx_log1p(c, mx_neg(c, u)));
 }
 
-/* -- integers --------------------------------------------------------------------------------------------------------
- */
+/* -- integers ----------------------------------------------------------------------------------------------------- */
 
 /* Numbers twice as wide as `span` (high and low half), modulo span: ((high % span) * (2^bits % span) + low % span) %
  * span, all wrapping. A span of 0 stands for all 2^bits numbers. */
@@ -264,8 +261,7 @@ mx_array *mx_random_randint(mx_ctx *c, mx_array *key, const mx_dims *shape, mx_a
   return mx_convert(c, mx_add(c, from, offset), dtype);
 }
 
-/* -- picks -----------------------------------------------------------------------------------------------------------
- */
+/* -- picks -------------------------------------------------------------------------------------------------------- */
 
 /* Sorted by random keys, as often as keeps the odds of equal keys small. */
 mx_array *mx_random_permutation(mx_ctx *c, mx_array *key, int64_t n) {

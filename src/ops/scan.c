@@ -80,17 +80,13 @@ static double scan_flops(const mx_op *o) { return (double)o->in_aval[0]->size; }
 /* -- records ----------------------------------------------------------------------------------------------------------
  */
 
-static const mx_field scan_fields[] = {{"axis", MX_FIELD_INT, offsetof(mx_params, axis.axis)},
-                                       {"reverse", MX_FIELD_FLAG, offsetof(mx_params, axis.reverse)},
-                                       {0}};
-
 #define SCAN(NAME, LINEAR, SHAPE, D, TRANSPOSE)                                                                        \
   const mx_primitive mx_prim_##NAME = {.name = #NAME,                                                                  \
                                        .id = MX_PRIM_##NAME,                                                           \
                                        .n_out = 1,                                                                     \
                                        .linear = LINEAR,                                                               \
                                        .params_size = sizeof(((mx_params *)0)->axis),                                  \
-                                       .fields = scan_fields,                                                          \
+                                       .fields = mx_fields_axis,                                                          \
                                        .shape = SHAPE,                                                                 \
                                        .d = D,                                                                         \
                                        .transpose = TRANSPOSE,                                                         \

@@ -4,8 +4,7 @@
 
 #include <limits.h>
 
-/* -- a problem: x, ids, axes -----------------------------------------------------------------------------------------
- */
+/* -- a problem: x, ids, axes -------------------------------------------------------------------------------------- */
 
 typedef struct problem {
   int n; /* ids */
@@ -107,8 +106,7 @@ static void free_ids(const problem *p, int64_t **values) {
   for (int k = 0; k < p->n; k++) free(values[k]);
 }
 
-/* -- values ----------------------------------------------------------------------------------------------------------
- */
+/* -- values ------------------------------------------------------------------------------------------------------- */
 
 static double filled(int dtype) {
   switch (mx_dtype_kind(dtype)) {
@@ -237,8 +235,29 @@ static void test_scatter_order(void **state) {
   assert_memory_equal(bits[1], want, sizeof want);
 }
 
-/* -- windows ---------------------------------------------------------------------------------------------------------
- */
+/* Enough for several threads: whole rows, and single elements by two index arrays. */
+static void test_gather_threads(void **state) {
+  (void)state;
+  enum { ROWS = 1000, WIDTH = 16, N = 50000 };
+  world w;
+  mx_ctx *c = world_open(&w, 3);
+  mx_dims shape = {.n = 2, .v = {ROWS, WIDTH}}, n = {.n = 1, .v = {N}}, first = {.n = 1}, both = {.n = 2, .v = {0, 1}};
+  mx_array *x = random_array(&w, MLAX_FLOAT32, &shape), *ids[2] = {make(c, MLAX_INT32, &n), make(c, MLAX_INT64, &n)};
+  for (int i = 0; i < N; i++) {
+    ((int32_t *)mx_data(ids[0]))[i] = (int32_t)pick(&w, 0, ROWS - 1);
+    ((int64_t *)mx_data(ids[1]))[i] = pick(&w, 0, WIDTH - 1);
+  }
+  mx_array *rows = mx_gather(c, x, ids, 1, &first, false), *items = mx_gather(c, x, ids, 2, &both, true);
+  assert_true(rows && items);
+  for (int i = 0; i < N; i++) {
+    const float *from = (float *)mx_data(x) + ((int32_t *)mx_data(ids[0]))[i] * WIDTH;
+    assert_memory_equal((float *)mx_data(rows) + i * WIDTH, from, WIDTH * sizeof(float));
+    assert_true(((float *)mx_data(items))[i] == from[((int64_t *)mx_data(ids[1]))[i]]);
+  }
+  world_close(&w);
+}
+
+/* -- windows ------------------------------------------------------------------------------------------------------ */
 
 static void check_window(world *w) {
   mx_ctx *c = &w->ctx;
@@ -277,8 +296,7 @@ static void test_windows(void **state) {
   world_close(&w);
 }
 
-/* -- the check of positions ------------------------------------------------------------------------------------------
- */
+/* -- the check of positions --------------------------------------------------------------------------------------- */
 
 static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n, const int64_t *given,
                             const int64_t *want) {
@@ -290,6 +308,7 @@ static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n,
   free(v);
 }
 
+/* Base 3: from 1, and nothing counts from the end. */
 #define REFUSES(dtype, size, axis, base, value, text)                                                                  \
   do {                                                                                                                 \
     assert_null(mx_check_index(c, make_ints(c, dtype, 3, (int64_t[]){1, value, 77}), size, axis, base));               \
@@ -303,6 +322,7 @@ static void test_check_index(void **state) {
   for (int dtype = MLAX_INT8; dtype <= MLAX_UINT64; dtype++) {
     check_positions(c, dtype, 6, 1, 3, (int64_t[]){1, 6, 3}, (int64_t[]){0, 5, 2});
     check_positions(c, dtype, 6, 0, 3, (int64_t[]){0, 5, 2}, (int64_t[]){0, 5, 2});
+    check_positions(c, dtype, 6, 3, 2, (int64_t[]){1, 6}, (int64_t[]){0, 5});
     if (mx_dtype_kind(dtype) == MX_KIND_INT) check_positions(c, dtype, 6, 1, 2, (int64_t[]){-1, -6}, (int64_t[]){5, 0});
   }
   check_positions(c, MLAX_INT64, INT64_C(1) << 40, 1, 2, (int64_t[]){INT64_C(1) << 40, -1},
@@ -313,6 +333,7 @@ static void test_check_index(void **state) {
   REFUSES(MLAX_INT64, 6, 0, 1, INT64_MIN, "index -9223372036854775808 is out of range");
   REFUSES(MLAX_UINT64, 6, 0, 1, -1, "index 18446744073709551615 is out of range");
   REFUSES(MLAX_INT16, 6, 0, 0, 6, "(got 6, need 0..5 or -6..-1)");
+  REFUSES(MLAX_INT32, 6, -1, 3, -1, "index -1 is out of range (got -1, need 1..6)");
   REFUSES(MLAX_INT16, 0, 0, 1, 1, "its length is 0");
   mx_dims one = {.n = 1, .v = {1}};
   assert_null(mx_check_index(c, random_array(&w, MLAX_FLOAT32, &one), 3, 0, 1));
@@ -364,8 +385,7 @@ static void test_misuse(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ---------------------------------------------------------------------------------------------- */
 
 typedef struct application {
   const mx_primitive *prim;
@@ -574,8 +594,7 @@ static void test_batch_check(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------ */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;
@@ -605,6 +624,7 @@ int main(void) {
       cmocka_unit_test(test_gather),
       cmocka_unit_test(test_scatter),
       cmocka_unit_test(test_scatter_order),
+      cmocka_unit_test(test_gather_threads),
       cmocka_unit_test(test_windows),
       cmocka_unit_test(test_check_index),
       cmocka_unit_test(test_check_index_predicate),

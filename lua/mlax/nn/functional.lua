@@ -40,6 +40,7 @@ end
 --- The self-normalising elu of Klambauer et al. (2017): 1.0507 elu(x, 1.67326).
 function F.selu(x, ...)
   check.last("selu", ...)
+  x = check.array("selu", "x", x)
   return F.elu(x, {alpha = 1.6732632423543772}) * 1.0507009873554805
 end
 
@@ -99,6 +100,7 @@ end
 --- relu6(x + 3) / 6.
 function F.hard_sigmoid(x, ...)
   check.last("hard_sigmoid", ...)
+  x = check.array("hard_sigmoid", "x", x)
   return F.relu6(x + 3) / 6
 end
 

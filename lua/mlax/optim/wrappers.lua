@@ -36,10 +36,9 @@ local function label_at(op, labels, path)
   local node = labels
   if is_label(node) then return node end
   for key in keys_of(path) do
-    local kind = type(node)
-    node = (kind == "table" or kind == "userdata") and not mlax.is_array(node) and node[key] or nil
+    if (type(node) ~= "table" and type(node) ~= "userdata") or mlax.is_array(node) then break end
+    node = node[key]
     if is_label(node) then return node end
-    if node == nil then break end
   end
   check.fail(op, "the labels say nothing of %s", path)
 end

@@ -18,8 +18,7 @@
 enum { BLOCK = 1024 };
 #define OUTSIDE INT64_MIN
 
-/* -- positions to offsets --------------------------------------------------------------------------------------------
- */
+/* -- positions to offsets ----------------------------------------------------------------------------------------- */
 
 /* How ids address an array. The axes of s are merged where all ids allow it. */
 typedef struct addresses {
@@ -106,8 +105,7 @@ static void offsets_fill(const addresses *a, int64_t first, int64_t n, int64_t *
   }
 }
 
-/* -- blocks ----------------------------------------------------------------------------------------------------------
- */
+/* -- blocks ------------------------------------------------------------------------------------------------------- */
 
 /* The elements at one position, on two sides. The last axis is the run. */
 typedef struct block {
@@ -170,8 +168,7 @@ COPY(copy_8, uint64_t)
 
 static combine copy_of(size_t item) { return item == 1 ? copy_1 : item == 2 ? copy_2 : item == 4 ? copy_4 : copy_8; }
 
-/* -- gather ----------------------------------------------------------------------------------------------------------
- */
+/* -- gather ------------------------------------------------------------------------------------------------------- */
 
 typedef struct gather_work {
   addresses a;
@@ -262,8 +259,7 @@ static bool gather(mx_ctx *c, const mx_kernel_args *k) {
   return true;
 }
 
-/* -- scatter ---------------------------------------------------------------------------------------------------------
- */
+/* -- scatter ------------------------------------------------------------------------------------------------------ */
 
 #define COMBINE(name, T, load, store, expression)                                                                      \
   static void name(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t n) {                    \
@@ -395,8 +391,7 @@ static bool scatter(mx_ctx *c, const mx_kernel_args *k) {
   return true;
 }
 
-/* -- windows ---------------------------------------------------------------------------------------------------------
- */
+/* -- windows ------------------------------------------------------------------------------------------------------ */
 
 /* The offset of a window in an array with these strides; starts are moved so that it fits. */
 static int64_t window_offset(const mx_aval *x, const int64_t *strides, const mx_tensor *starts, const int64_t *sizes) {
@@ -435,19 +430,18 @@ static bool dynamic_update_slice(mx_ctx *c, const mx_kernel_args *k) {
   return true;
 }
 
-/* -- the check of positions ------------------------------------------------------------------------------------------
- */
+/* -- the check of positions --------------------------------------------------------------------------------------- */
 
 typedef struct check_work {
-  int64_t size, base;
-  int in, out; /* dtypes */
-  bool exact; /* negative values are outside */
-  bool failed, too_great;
-  int64_t bad; /* the first value outside */
+  int64_t size, first;    /* the ids from `first` on count 0, 1, ... */
+  int64_t negative;       /* the length from whose end negative ids count; 0: there are none */
+  int in, out;            /* dtypes */
+  bool failed, too_great; /* too_great: a uint64 that int64 cannot hold */
+  int64_t bad;            /* the first id outside */
 } check_work;
 
 static int64_t check_one(check_work *w, int64_t v, bool too_great) {
-  int64_t i = v < 0 && !w->exact ? v + w->size : v - w->base;
+  int64_t i = v < 0 ? v + w->negative : v - w->first;
   if (i >= 0 && i < w->size && !too_great) return i;
   if (!w->failed) w->failed = true, w->bad = v, w->too_great = too_great;
   return 0;
@@ -477,22 +471,21 @@ static void check_run_where(void *arg, int64_t n, char *const *p, const int64_t 
 }
 
 static bool check_fail(mx_ctx *c, const check_work *w, int64_t axis) {
-  char got[32];
+  char got[32], on[40] = "", need[100];
+  long long n = w->size, first = w->first, last = n - 1 + first;
   snprintf(got, sizeof got, w->too_great ? "%" PRIu64 : "%" PRId64, w->bad);
-  long long n = w->size, first = w->base, last = n - 1 + w->base;
-  char where[40] = "";
-  if (axis >= 0) snprintf(where, sizeof where, " on axis %lld", (long long)axis + 1);
-  if (n == 0)
-    return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, but its length is 0)", got, where, got);
-  if (w->exact)
-    return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, need %lld..%lld)", got, where, got, first, last);
-  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, need %lld..%lld or -%lld..-1)", got, where,
-                 got, first, last, n);
+  if (axis >= 0) snprintf(on, sizeof on, " on axis %" PRId64, axis + 1);
+  if (n == 0) snprintf(need, sizeof need, "but its length is 0");
+  else if (w->negative) snprintf(need, sizeof need, "need %lld..%lld or -%lld..-1", first, last, n);
+  else snprintf(need, sizeof need, "need %lld..%lld", first, last);
+  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, %s)", got, on, got, need);
 }
 
 static bool check_index(mx_ctx *c, const mx_kernel_args *k) {
   const mx_tensor *ids = &k->in[0], *out = &k->out[0];
-  check_work w = {.size = k->p->check.size, .base = k->p->check.base & 1, .exact = k->p->check.base & MX_INDEX_EXACT, .in = ids->aval->dtype, .out = out->aval->dtype};
+  int64_t size = k->p->check.size, how = k->p->check.base;
+  check_work w = {.size = size, .first = how & 1, .in = ids->aval->dtype, .out = out->aval->dtype};
+  w.negative = how & MX_INDEX_EXACT ? 0 : size;
   int64_t strides[3][MX_MAX_NDIM];
   char *base[3] = {out->data, ids->data};
   mx_strides_contiguous(out->aval, strides[0]);

@@ -83,7 +83,8 @@ static bool normalize(mx_ctx *c, mx_normalize_op op, const mx_tensor *x, int axi
            .in_step = x->strides[axis]};
   plan_others(&j, x, y, axis);
   j.direct = x->contiguous && axis == x->aval->ndim - 1;
-  j.block = j.n < 64 ? 64 : 16;
+  j.block = j.n < 1024 ? 64 : j.n < 65536 ? 65536 / j.n : 1; /* neighbours share cache lines */
+  if (j.block > j.positions) j.block = j.positions;
   j.n_chunks = mx_chunks(c->engine, j.positions, (wide ? 10.0 : 1.5) * (double)j.n);
   size_t bytes = block_bytes(&j) * (size_t)j.n_chunks;
   if (bytes && !(j.scratch = mx_scratch(c, bytes))) return false;

@@ -37,6 +37,7 @@ typedef struct mx_widened {
   void *memory[2];
 } mx_widened;
 bool mx_widen(mx_ctx *c, const mx_tensor *in, const mx_tensor *out, mx_widened *w);
+bool mx_widen_result(mx_ctx *c, const mx_tensor *out, mx_widened *w); /* the result alone */
 bool mx_narrow(mx_ctx *c, mx_widened *w, bool ok); /* converts the result, where `ok`; frees; returns ok */
 
 /* The conversion of t to dtype, row-major, into `to`. */

@@ -61,6 +61,12 @@ bool mx_widen(mx_ctx *c, const mx_tensor *in, const mx_tensor *out, mx_widened *
   return ok || mx_narrow(c, w, false);
 }
 
+bool mx_widen_result(mx_ctx *c, const mx_tensor *out, mx_widened *w) {
+  w->result = out;
+  w->memory[0] = NULL;
+  return widen_one(c, out, &w->out, &w->out_aval, w->out_strides, &w->memory[1]);
+}
+
 bool mx_narrow(mx_ctx *c, mx_widened *w, bool ok) {
   if (ok && w->memory[1]) ok = mx_cpu_convert_to(c, &w->out, w->result->aval->dtype, w->result->data);
   if (w->memory[0]) mx_scratch_free(c, w->memory[0], mx_nbytes(&w->in_aval));

@@ -1,0 +1,200 @@
+/* dot.c: products over any axes, brought to the form of matrix products.
+ *
+ * Axes fall into batch, x's free (rows), y's free (columns) and contracted ones; axes that lie behind one another
+ * become one. The last row axis, the last column axis and the contracted axis make the matrices; the other axes are
+ * outer: a product for each of their positions, written where it belongs. An operand is copied only where its
+ * contracted axes do not merge, or where no loop can read it. */
+#include "dot_impl.h"
+#include "reduce_impl.h"
+
+#include <stdlib.h>
+
+/* -- operands ---------------------------------------------------------------------------------------------------------
+ */
+
+static void operand_set(mx_dot_operand *o, const mx_tensor *t) {
+  o->aval = *t->aval;
+  memcpy(o->strides, t->strides, (size_t)t->aval->ndim * sizeof *o->strides);
+  o->t = (mx_tensor){.data = t->data, .aval = &o->aval, .strides = o->strides, .contiguous = t->contiguous};
+}
+
+static void operand_free(mx_ctx *c, mx_dot_operand *o) {
+  if (o->memory) mx_scratch_free(c, o->memory, o->bytes);
+  o->memory = NULL;
+}
+
+/* Takes over new scratch memory as the operand's storage. */
+static void operand_move(mx_ctx *c, mx_dot_operand *o, void *memory, size_t bytes) {
+  operand_free(c, o);
+  o->memory = memory, o->bytes = bytes;
+  o->t.data = memory;
+}
+
+/* In another dtype, row-major. */
+static bool operand_convert(mx_ctx *c, mx_dot_operand *o, int dtype) {
+  if (o->aval.dtype == dtype) return true;
+  size_t bytes = (size_t)o->aval.size * mx_itemsize(dtype);
+  void *p = mx_scratch(c, bytes);
+  if (!p) return false;
+  bool ok = mx_cpu_convert_to(c, &o->t, dtype, p);
+  operand_move(c, o, p, bytes);
+  o->aval.dtype = (uint8_t)dtype;
+  mx_strides_contiguous(&o->aval, o->strides);
+  o->t.contiguous = true;
+  return ok;
+}
+
+/* Copied so that its axes lie in memory in this order. */
+static bool operand_pack(mx_ctx *c, mx_dot_operand *o, const mx_dims *order) {
+  mx_aval turned = o->aval;
+  int64_t strides[MX_MAX_NDIM];
+  for (int i = 0; i < order->n; i++) {
+    turned.shape[i] = o->aval.shape[order->v[i]];
+    strides[i] = o->strides[order->v[i]];
+  }
+  size_t bytes = mx_nbytes(&turned);
+  void *p = mx_scratch(c, bytes);
+  if (!p) return false;
+  mx_tensor from = {.data = o->t.data, .aval = &turned, .strides = strides};
+  from.contiguous = mx_strides_are_contiguous(&turned, strides);
+  mx_cpu_copy(c, &from, p);
+  mx_strides_contiguous(&turned, strides);
+  for (int i = 0; i < order->n; i++) o->strides[order->v[i]] = strides[i];
+  operand_move(c, o, p, bytes);
+  return true;
+}
+
+/* -- axes -------------------------------------------------------------------------------------------------------------
+ */
+
+static mx_dims free_axes(int ndim, const mx_dims *contract, const mx_dims *batch) {
+  mx_dims d = {0};
+  for (int i = 0; i < ndim; i++)
+    if (!mx_dims_has(contract, i) && !mx_dims_has(batch, i)) d.v[d.n++] = i;
+  return d;
+}
+
+/* Behind the last axis, or merged with it. */
+static void add_axis(mx_dot_axes *a, mx_dot_axis next) {
+  if (next.n == 1) return;
+  mx_dot_axis *last = a->n ? &a->axis[a->n - 1] : NULL;
+  if (last && last->x == next.x * next.n && last->y == next.y * next.n && last->out == next.out * next.n) {
+    *last = (mx_dot_axis){last->n * next.n, next.x, next.y, next.out};
+    return;
+  }
+  a->axis[a->n++] = next;
+}
+
+static mx_dot_axis take_last(mx_dot_axes *a) { return a->n ? a->axis[--a->n] : (mx_dot_axis){1, 0, 0, 0}; }
+
+static void take_all(mx_dot_axes *to, const mx_dot_axes *from) {
+  for (int i = 0; i < from->n; i++) to->axis[to->n++] = from->axis[i];
+}
+
+/* The pairs of contracted axes by falling strides of x, so that they merge in whatever order they were named. */
+static void sort_contracted(const mx_dot *d, const mx_params *p, mx_dims *x, mx_dims *y) {
+  *x = *y = (mx_dims){0};
+  for (int i = 0; i < p->dot.x_contract.n; i++) {
+    int64_t axis = p->dot.x_contract.v[i];
+    int k = (int)x->n++;
+    y->n++;
+    for (; k > 0 && llabs(d->x.strides[x->v[k - 1]]) < llabs(d->x.strides[axis]); k--)
+      x->v[k] = x->v[k - 1], y->v[k] = y->v[k - 1];
+    x->v[k] = axis, y->v[k] = p->dot.y_contract.v[i];
+  }
+}
+
+static mx_dot_axes contracted(const mx_dot *d, const mx_params *p) {
+  mx_dims x, y;
+  mx_dot_axes merged = {0};
+  sort_contracted(d, p, &x, &y);
+  for (int i = 0; i < x.n; i++)
+    add_axis(&merged,
+             (mx_dot_axis){d->x.aval.shape[x.v[i]], d->x.strides[x.v[i]] / d->size, d->y.strides[y.v[i]] / d->size, 0});
+  return merged;
+}
+
+/* Fills the outer axes and the form; false where the contracted axes do not merge. */
+static bool plan(mx_dot *d, const mx_params *p, const mx_aval *out) {
+  mx_dims rows = free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch);
+  mx_dims columns = free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch);
+  int64_t strides[MX_MAX_NDIM];
+  mx_dot_axes m = {0}, n = {0}, k = contracted(d, p);
+  int at = 0;
+  mx_strides_contiguous(out, strides);
+  d->outer.n = 0;
+  for (int i = 0; i < p->dot.x_batch.n; i++, at++) {
+    int64_t xa = p->dot.x_batch.v[i], ya = p->dot.y_batch.v[i];
+    add_axis(&d->outer, (mx_dot_axis){out->shape[at], d->x.strides[xa] / d->size, d->y.strides[ya] / d->size,
+                                      strides[at] / d->size});
+  }
+  for (int i = 0; i < rows.n; i++, at++)
+    add_axis(&m, (mx_dot_axis){out->shape[at], d->x.strides[rows.v[i]] / d->size, 0, strides[at] / d->size});
+  for (int i = 0; i < columns.n; i++, at++)
+    add_axis(&n, (mx_dot_axis){out->shape[at], 0, d->y.strides[columns.v[i]] / d->size, strides[at] / d->size});
+  mx_dot_axis row = take_last(&m), column = take_last(&n), inner = take_last(&k);
+  take_all(&d->outer, &m);
+  take_all(&d->outer, &n);
+  d->products = 1;
+  for (int i = 0; i < d->outer.n; i++) d->products *= d->outer.axis[i].n;
+  d->form = (mx_gemm){.m = row.n, .n = column.n, .k = inner.n};
+  d->form.a_row = row.x, d->form.a_col = inner.x;
+  d->form.b_row = inner.y, d->form.b_col = column.y;
+  d->form.c_row = row.out;
+  if (inner.n == 1) d->form.a_col = 1, d->form.b_row = column.y == 1 ? column.n : 1; /* as BLAS wants it */
+  return k.n == 0;
+}
+
+static mx_dims order_of(const mx_dims *batch, const mx_dims *second, const mx_dims *third) {
+  mx_dims d = *batch;
+  for (int i = 0; i < second->n; i++) d.v[d.n++] = second->v[i];
+  for (int i = 0; i < third->n; i++) d.v[d.n++] = third->v[i];
+  return d;
+}
+
+/* Brings what cannot be read as it lies into the order batch, rows, contracted; batch, contracted, columns. */
+static bool make_readable(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_aval *out) {
+  bool merges = plan(d, p, out);
+  mx_dims rows = free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch);
+  mx_dims columns = free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch);
+  mx_dims x_contract, y_contract;
+  sort_contracted(d, p, &x_contract, &y_contract);
+  mx_dims x_order = order_of(&p->dot.x_batch, &rows, &x_contract);
+  mx_dims y_order = order_of(&p->dot.y_batch, &y_contract, &columns);
+  mx_gemm form = d->form;
+  if ((!merges || !mx_dot_reads(d, &form, false)) && !operand_pack(c, &d->x, &x_order)) return false;
+  if ((!merges || !mx_dot_reads(d, &form, true)) && !operand_pack(c, &d->y, &y_order)) return false;
+  return plan(d, p, out) || mx_fail(c, MLAX_STATE, "axes of a packed operand do not merge") != NULL;
+}
+
+/* -- the kernel -------------------------------------------------------------------------------------------------------
+ */
+
+static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
+
+static bool multiply(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_aval *out) {
+  mx_aval worked = *out;
+  worked.dtype = (uint8_t)d->dtype;
+  return operand_convert(c, &d->x, d->dtype) && operand_convert(c, &d->y, d->dtype) &&
+         make_readable(c, d, p, &worked) && mx_dot_run(c, d);
+}
+
+bool mx_cpu_dot(mx_ctx *c, const mx_kernel_args *a) {
+  const mx_tensor *y = &a->out[0];
+  mx_dot d = {.dtype = working_dtype(y->aval->dtype)};
+  d.size = (int64_t)mx_itemsize(d.dtype);
+  if (y->aval->size == 0) return true;
+  if (a->in[0].aval->size == 0) { /* sums of nothing */
+    memset(y->data, 0, mx_nbytes(y->aval));
+    return true;
+  }
+  mx_widened w;
+  operand_set(&d.x, &a->in[0]);
+  operand_set(&d.y, &a->in[1]);
+  if (!mx_widen_result(c, y, &w)) return false;
+  d.out = w.out.data;
+  bool ok = multiply(c, &d, a->p, y->aval);
+  operand_free(c, &d.x);
+  operand_free(c, &d.y);
+  return mx_narrow(c, &w, ok);
+}

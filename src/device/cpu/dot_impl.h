@@ -1,0 +1,41 @@
+/* dot_impl.h: a product as the CPU sees it: many matrix products of one form, at places that outer axes run over. */
+#ifndef MX_DOT_IMPL_H
+#define MX_DOT_IMPL_H
+
+#include "cpu_impl.h"
+#include "simd/gemm.h"
+
+typedef struct mx_dot_axis {
+  int64_t n, x, y, out; /* length; element strides of the operands and the result, 0 where they lack the axis */
+} mx_dot_axis;
+
+typedef struct mx_dot_axes {
+  int n;
+  mx_dot_axis axis[2 * MX_MAX_NDIM];
+} mx_dot_axes;
+
+/* An operand, with its strides by its own axes; `memory` is scratch where it had to be converted or packed. */
+typedef struct mx_dot_operand {
+  mx_tensor t;
+  mx_aval aval;
+  int64_t strides[MX_MAX_NDIM];
+  void *memory;
+  size_t bytes;
+} mx_dot_operand;
+
+typedef struct mx_dot {
+  int dtype; /* that is worked in */
+  int64_t size;
+  mx_dot_operand x, y;
+  char *out;
+  mx_dot_axes outer;
+  int64_t products; /* positions of the outer axes */
+  mx_gemm form;     /* of each product; a, b, c are set for each */
+} mx_dot;
+
+/* Multiplies; the operands are ready. False: interrupted, or no memory. */
+bool mx_dot_run(mx_ctx *c, const mx_dot *d);
+/* Whether the loops that will be chosen can read an operand with these strides of its rows and columns. */
+bool mx_dot_reads(const mx_dot *d, const mx_gemm *form, bool second);
+
+#endif

@@ -1,0 +1,210 @@
+/* dot_run.c: which loops multiply, and how the work is cut into tiles.
+ *
+ *     integers, bool               own loops, exact (and for lengths that BLAS cannot count)
+ *     one row or one column        own matrix-vector loops (BLAS's products of matrices are up to 12 times slower
+ * there) float32, m <= 64 or small    own register tiles, where the machine has fused multiply-add the rest BLAS, each
+ * tile by one thread; BLAS's own threads are not used
+ *
+ * Tiles go to the threads in rounds of at most 2^31 operations a thread; between rounds an interrupt is heard. */
+#include "dot_impl.h"
+
+#include <cblas.h>
+
+#define SMALL      ((double)(1 << 25)) /* m n k up to which the own tiles beat BLAS */
+#define TILE_WORK  ((double)(1 << 30)) /* multiplications of a tile, at most */
+#define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
+
+typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
+
+typedef struct job {
+  const mx_dot *d;
+  const mx_gemm_table *table;
+  method use;
+  int64_t rows, columns;           /* of a tile */
+  int64_t row_tiles, column_tiles; /* of a product */
+  int64_t first, tiles;            /* of this round */
+  int n_chunks;
+  char *scratch; /* for each chunk */
+  size_t each;
+} job;
+
+static double work_of(const mx_gemm *f) { return (double)f->m * (double)f->n * (double)f->k; }
+
+static bool blas_counts(const mx_gemm *f) {
+  return f->m <= INT32_MAX && f->n <= INT32_MAX && f->k <= INT32_MAX && f->c_row <= INT32_MAX;
+}
+
+/* Depends on lengths alone: packing an operand only makes them grow, and then what was too large for own tiles stays
+ * so. */
+static method choose(const mx_dot *d, const mx_gemm *f) {
+  bool own = d->dtype == MLAX_FLOAT32 && MX_SIMD_PICK(mx_gemm_table)->float32;
+  if (!mx_is_float(d->dtype)) return USE_ROWS;
+  if (f->m == 1 || f->n == 1) return USE_GEMV;
+  if (own && (f->m <= 64 || work_of(f) <= SMALL || !blas_counts(f))) return USE_TILES;
+  return blas_counts(f) ? USE_BLAS : USE_ROWS;
+}
+
+/* BLAS: one stride is 1, and the other at least as long as the rows that it steps over, in 32 bits. */
+static bool blas_reads(int64_t row, int64_t col, int64_t rows, int64_t cols) {
+  if (col == 1 && row >= cols) return row <= INT32_MAX;
+  return row == 1 && col >= rows && col <= INT32_MAX;
+}
+
+static bool one_is_dense(int64_t row, int64_t col, int64_t rows, int64_t cols) {
+  return row == 1 || col == 1 || rows == 1 || cols == 1;
+}
+
+bool mx_dot_reads(const mx_dot *d, const mx_gemm *f, bool second) {
+  switch (choose(d, f)) {
+  case USE_ROWS: return !second || f->n == 1 || f->b_col == 1;
+  case USE_TILES: return true;
+  case USE_GEMV: /* the vector is copied where it is not dense */
+    if (second) return f->n == 1 || one_is_dense(f->b_row, f->b_col, f->k, f->n);
+    return f->m == 1 || one_is_dense(f->a_row, f->a_col, f->m, f->k);
+  default: return second ? blas_reads(f->b_row, f->b_col, f->k, f->n) : blas_reads(f->a_row, f->a_col, f->m, f->k);
+  }
+}
+
+/* -- one tile ---------------------------------------------------------------------------------------------------------
+ */
+
+static void blas_tile(const mx_dot *d, const mx_gemm *g, mx_tile t) {
+  bool a_turned = g->a_col != 1, b_turned = g->b_col != 1;
+  enum CBLAS_TRANSPOSE ta = a_turned ? CblasTrans : CblasNoTrans, tb = b_turned ? CblasTrans : CblasNoTrans;
+  const char *a = g->a + t.m0 * g->a_row * d->size, *b = g->b + t.n0 * g->b_col * d->size;
+  char *c = g->c + (t.m0 * g->c_row + t.n0) * d->size;
+  int m = (int)(t.m1 - t.m0), n = (int)(t.n1 - t.n0), k = (int)g->k, ldc = (int)g->c_row;
+  int lda = (int)(a_turned ? g->a_col : g->a_row), ldb = (int)(b_turned ? g->b_col : g->b_row);
+  if (d->dtype == MLAX_FLOAT32)
+    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, (const float *)a, lda, (const float *)b, ldb, 0, (float *)c, ldc);
+  else
+    cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, (const double *)a, lda, (const double *)b, ldb, 0, (double *)c, ldc);
+}
+
+/* A column or row of elements, dense. */
+static const char *dense(const char *v, int64_t stride, int64_t n, int64_t size, char *scratch) {
+  if (stride == 1 || n == 1) return v;
+  for (int64_t i = 0; i < n; i++) memcpy(scratch + i * size, v + i * stride * size, (size_t)size);
+  return scratch;
+}
+
+/* c = a b with one column; with one row it is the transposed product. The result may have to be spread. */
+static void gemv_tile(const job *j, const mx_gemm *g, mx_tile t, char *scratch) {
+  int64_t size = j->d->size;
+  bool row = g->m == 1;
+  mx_gemv v = row ? (mx_gemv){.m = g->n, .n = g->k, .a = g->b, .a_row = g->b_col, .a_col = g->b_row}
+                  : (mx_gemv){.m = g->m, .n = g->k, .a = g->a, .a_row = g->a_row, .a_col = g->a_col};
+  int64_t i0 = row ? t.n0 : t.m0, i1 = row ? t.n1 : t.m1;
+  bool spread = !row && g->c_row != 1;
+  v.x = dense(row ? g->a : g->b, row ? g->a_col : g->b_row, g->k, size, scratch);
+  v.y = spread ? scratch + g->k * size - i0 * size : g->c;
+  if (v.m == 1 && v.a_col != 1) v.a_row = 1;
+  if (v.n == 1) v.a_col = v.a_row == 1 ? 0 : 1; /* one product each */
+  (j->d->dtype == MLAX_FLOAT32 ? j->table->gemv32 : j->table->gemv64)(&v, i0, i1);
+  for (int64_t i = i0; spread && i < i1; i++) memcpy(g->c + i * g->c_row * size, v.y + i * size, (size_t)size);
+}
+
+static mx_gemm product_at(const mx_dot *d, int64_t position) {
+  mx_gemm g = d->form;
+  int64_t x = 0, y = 0, out = 0;
+  for (int i = d->outer.n - 1; i >= 0; i--) {
+    const mx_dot_axis *a = &d->outer.axis[i];
+    int64_t at = position % a->n;
+    position /= a->n;
+    x += at * a->x, y += at * a->y, out += at * a->out;
+  }
+  g.a = d->x.t.data + x * d->size;
+  g.b = d->y.t.data + y * d->size;
+  g.c = d->out + out * d->size;
+  return g;
+}
+
+static void run_tile(const job *j, int64_t i, char *scratch) {
+  int64_t per_product = j->row_tiles * j->column_tiles, in = i % per_product;
+  mx_gemm g = product_at(j->d, i / per_product);
+  mx_tile t = {.m0 = in / j->column_tiles * j->rows, .n0 = in % j->column_tiles * j->columns};
+  t.m1 = g.m - t.m0 < j->rows ? g.m : t.m0 + j->rows;
+  t.n1 = g.n - t.n0 < j->columns ? g.n : t.n0 + j->columns;
+  switch (j->use) {
+  case USE_ROWS: j->table->rows[j->d->dtype](&g, t); break;
+  case USE_GEMV: gemv_tile(j, &g, t, scratch); break;
+  case USE_TILES: j->table->float32(&g, t, (float *)scratch); break;
+  case USE_BLAS: blas_tile(j->d, &g, t); break;
+  }
+}
+
+static void run_chunk(void *arg, int i) {
+  const job *j = arg;
+  int64_t lo = j->tiles * i / j->n_chunks, hi = j->tiles * (i + 1) / j->n_chunks;
+  int threads = j->use == USE_BLAS ? mx_serial_begin() : 0;
+  for (int64_t k = lo; k < hi; k++) run_tile(j, j->first + k, j->scratch + j->each * (size_t)i);
+  if (j->use == USE_BLAS) mx_serial_end(threads);
+}
+
+/* -- all tiles --------------------------------------------------------------------------------------------------------
+ */
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+static int64_t half_of(int64_t n, int64_t unit) { return ceil_div(ceil_div(n, 2), unit) * unit; }
+
+/* Halves the longer side until there is a tile for each chunk and none is too large. Columns count double: where they
+ * are cut, no part of b is packed twice. */
+static void cut(job *j, int chunks) {
+  const mx_gemm *f = &j->d->form;
+  int64_t row_unit = j->table->row_unit, column_unit = j->table->column_unit;
+  j->rows = f->m, j->columns = f->n;
+  for (;;) {
+    j->row_tiles = ceil_div(f->m, j->rows), j->column_tiles = ceil_div(f->n, j->columns);
+    int64_t tiles = j->row_tiles * j->column_tiles * j->d->products;
+    bool enough = tiles % chunks == 0 || tiles >= 4 * chunks;
+    bool small = (double)j->rows * (double)j->columns * (double)f->k <= TILE_WORK;
+    bool rows_end = j->rows <= row_unit, columns_end = j->columns <= column_unit;
+    if ((enough && small) || (rows_end && columns_end)) return;
+    if (columns_end || (!rows_end && j->rows > 2 * j->columns)) j->rows = half_of(j->rows, row_unit);
+    else j->columns = half_of(j->columns, column_unit);
+  }
+}
+
+/* What a chunk needs beside its operands: a packed panel; a dense vector, and a result to be spread. */
+static size_t scratch_bytes(const job *j) {
+  const mx_gemm *f = &j->d->form;
+  if (j->use == USE_TILES) return MX_GEMM_PACK * sizeof(float);
+  return j->use == USE_GEMV ? (size_t)((f->k + f->m) * j->d->size + 63) / 64 * 64 : 0;
+}
+
+static double ns_per_work(const job *j) {
+  switch (j->use) {
+  case USE_ROWS: return 0.25;
+  case USE_GEMV: return 0.06 * (double)j->d->size / 4;
+  default: return 0.014 * (double)j->d->size / 4;
+  }
+}
+
+static bool run_rounds(mx_ctx *c, job *j) {
+  int64_t all = j->row_tiles * j->column_tiles * j->d->products;
+  double tile = (double)j->rows * (double)j->columns * (double)j->d->form.k;
+  int64_t round = (int64_t)(ROUND_WORK / (tile < 1 ? 1 : tile)) * j->n_chunks;
+  if (round < j->n_chunks) round = j->n_chunks;
+  for (j->first = 0; j->first < all; j->first += j->tiles) {
+    j->tiles = all - j->first < round ? all - j->first : round;
+    if (j->tiles < j->n_chunks) j->n_chunks = (int)j->tiles;
+    if (j->first && !mx_poll(c)) return false;
+    mx_parallel(c->engine, j->n_chunks, run_chunk, j);
+  }
+  return true;
+}
+
+bool mx_dot_run(mx_ctx *c, const mx_dot *d) {
+  job j = {.d = d, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
+  double work = work_of(&d->form);
+  int64_t units = d->products * ceil_div(d->form.m, j.table->row_unit) * ceil_div(d->form.n, j.table->column_unit);
+  j.n_chunks = mx_chunks(c->engine, units, ns_per_work(&j) * work * (double)d->products / (double)units);
+  cut(&j, j.n_chunks);
+  j.each = scratch_bytes(&j);
+  size_t bytes = j.each * (size_t)j.n_chunks;
+  if (bytes && !(j.scratch = mx_scratch(c, bytes))) return false;
+  bool ok = run_rounds(c, &j);
+  if (bytes) mx_scratch_free(c, j.scratch, bytes);
+  return ok;
+}
