@@ -221,6 +221,7 @@ void mx_ok(lua_State *L, bool ok) {
 
 /* Raises "file:line: op: text in module". stack: ..., text */
 static int raise_text(lua_State *L, mx_state *s, const char *op, uint32_t site) {
+  if (site && mx_site_op(&s->ctx, site)) op = mx_site_op(&s->ctx, site);
   if (site) lua_pushfstring(L, "%s: ", mx_site_text(&s->ctx, site));
   else mx_push_where(L);
   lua_insert(L, -2);
