@@ -190,31 +190,25 @@ local function shape_text(y)
   return table.concat(shapes, ", ")
 end
 
--- A copy of the model that has run on x without computing, and each of its modules' output shape.
+-- A copy of the model that has run on x without computing, and the output shapes of its modules by path.
 local function trial_run(model, x)
-  local outputs, copy = {}, nil
+  local shapes = {}
   local function run(m, input)
+    local outputs = {}
     local before = core.observe_calls(function(module, y) outputs[module] = shape_text(y) end)
-    local ok, result = pcall(m, input, mlax.random.key(0), true)
-    core.observe_calls(before)
-    if not ok then error(result, 0) end
-    copy = m
-    local shapes = {}
+    local _ <close> = setmetatable({}, {__close = function() core.observe_calls(before) end})
+    m(input, mlax.random.key(0), true)
     each_node(m, "", function(path, node) shapes[path] = outputs[node] end)
-    outputs.by_path = shapes
-    return select(2, result, m)
+    return m
   end
-  copy = mlax.eval_shape(run)(model, x)
-  return copy, outputs.by_path
+  return mlax.eval_shape(run)(model, x), shapes
 end
 
 local function param_row(path, p)
   local size, bytes = size_of(p.data)
-  return {path, "Parameter", p.data == nil and "empty" or shape_text(p.data), kinds[p.trainable] or "", number_text(size), bytes_text(bytes)},
-    size, bytes
+  local shape = p.data == nil and "empty" or shape_text(p.data)
+  return {path, "Parameter", shape, kinds[p.trainable], number_text(size), bytes_text(bytes)}, size, bytes
 end
-
-local function is_constant(v) return mlax.is_array(v) end
 
 local function summary_rows(model, shapes)
   local rows, totals = {}, {[true] = 0, [false] = 0, bytes = 0}
@@ -222,7 +216,7 @@ local function summary_rows(model, shapes)
     if mlax.is_module(node) then
       rows[#rows + 1] = {path == "" and "model" or path, class_name(node), shapes[path] or "", "", "", ""}
       for name, value in pairs(node) do
-        if is_constant(value) then
+        if mlax.is_array(value) then
           rows[#rows + 1] = {path_text(path, name), "constant", array_text(value), "", "", bytes_text(value.nbytes)}
         end
       end
@@ -242,7 +236,7 @@ local function fit(text, width)
   return "..." .. text:sub(-(width - 3))
 end
 
-local most = {34, 16, 22, 13, 11, 9} -- columns, with two spaces between them at most 100... characters together: see `widths`
+local least = {34, 16, 22} -- how far the columns path, class and shape may be cut to make lines of 100 characters
 
 local function widths(rows)
   local w = {}
@@ -252,7 +246,7 @@ local function widths(rows)
   end
   local total = w[1] + w[2] + w[3] + w[4] + w[5] + w[6] + 10
   for _, c in ipairs{1, 3, 2} do -- the columns that may be cut, in that order
-    local cut = math.min(math.max(total - 100, 0), math.max(w[c] - most[c], 0))
+    local cut = math.min(math.max(total - 100, 0), math.max(w[c] - least[c], 0))
     w[c], total = w[c] - cut, total - cut
   end
   return w

@@ -146,29 +146,35 @@ static const void *string_identity(lua_State *L, int flat, int idx) {
   return identity;
 }
 
-/* Whether a value of mx_leaf_set_value is a tree or an empty place rather than a leaf. */
-static bool is_no_leaf(lua_State *L, int idx) {
+/* Whether a value in the place of a leaf is a tree, or an empty place. */
+static bool is_no_leaf(lua_State *L, mx_what what, int idx) {
+  if (what != MX_IS_OTHER) return what != MX_IS_ARRAY;
   int type = lua_type(L, idx);
-  return type == LUA_TNIL || type == LUA_TTABLE || (type == LUA_TBOOLEAN && !lua_toboolean(L, idx)) ||
-         (type == LUA_TUSERDATA && (mx_to_module(L, idx) || mx_to_parameter(L, idx)));
+  return type == LUA_TNIL || type == LUA_TTABLE || (type == LUA_TBOOLEAN && !lua_toboolean(L, idx));
 }
 
-static mx_leaf leaf_of(lua_State *L, int flat, int leaf, int idx) {
-  mx_array *x;
+static mx_leaf leaf_of(lua_State *L, int flat, int leaf, mx_what what, int idx) {
   switch (lua_type(L, idx)) {
   case LUA_TNUMBER:
     if (lua_isinteger(L, idx)) return (mx_leaf){.kind = MX_LEAF_INT, .integer = lua_tointeger(L, idx)};
     return (mx_leaf){.kind = MX_LEAF_FLOAT, .number = lua_tonumber(L, idx)};
   case LUA_TBOOLEAN: return (mx_leaf){.kind = MX_LEAF_BOOL, .boolean = lua_toboolean(L, idx)};
   case LUA_TUSERDATA:
-    x = mx_to_array(L, idx);
-    if (x) return (mx_leaf){.kind = MX_LEAF_ARRAY, .array = mx_retain(x)};
+    if (what == MX_IS_ARRAY) return (mx_leaf){.kind = MX_LEAF_ARRAY, .array = mx_retain(mx_to_array(L, idx))};
     break;
   default: break;
   }
   set_other(L, flat, leaf, idx);
   const void *identity = lua_type(L, idx) == LUA_TSTRING ? string_identity(L, flat, idx) : lua_topointer(L, idx);
   return (mx_leaf){.kind = MX_LEAF_OTHER, .identity = identity};
+}
+
+void mx_flat_leaf(lua_State *L, int flat, mx_what what, int idx) {
+  int leaf = mx_flat_at(L, flat)->n;
+  mx_flat_room(L, flat, 1);
+  mx_leaf l = leaf_of(L, flat, leaf, what, idx);
+  mx_flat_at(L, flat)->leaves[leaf] = l;
+  if (is_no_leaf(L, what, idx)) box_at(L, flat)->loose = true;
 }
 
 static void replace_leaf(mx_flat *f, int leaf, mx_leaf l) {
@@ -180,8 +186,9 @@ static void replace_leaf(mx_flat *f, int leaf, mx_leaf l) {
 void mx_leaf_set_value(lua_State *L, int flat, int leaf, int idx) {
   idx = lua_absindex(L, idx);
   flat = lua_absindex(L, flat);
-  if (is_no_leaf(L, idx)) box_at(L, flat)->loose = true;
-  mx_leaf l = leaf_of(L, flat, leaf, idx);
+  mx_what what = mx_what_is(L, mx_state_of(L), idx);
+  if (is_no_leaf(L, what, idx)) box_at(L, flat)->loose = true;
+  mx_leaf l = leaf_of(L, flat, leaf, what, idx);
   replace_leaf(mx_flat_at(L, flat), leaf, l);
 }
 
@@ -221,7 +228,11 @@ void mx_flat_copy(lua_State *L, int to, int from, int first, int n) {
   to = lua_absindex(L, to);
   from = lua_absindex(L, from);
   mx_flat_room(L, to, n);
-  for (int i = 0; i < n; i++) mx_leaf_copy(L, to, at + i, from, first + i);
+  for (int i = 0; i < n; i++) {
+    mx_leaf l = mx_flat_at(L, from)->leaves[first + i];
+    if (l.kind != MX_LEAF_ARRAY) mx_leaf_copy(L, to, at + i, from, first + i);
+    else mx_flat_at(L, to)->leaves[at + i] = (mx_leaf){.kind = MX_LEAF_ARRAY, .array = mx_retain(l.array)};
+  }
 }
 
 int mx_flat_like(lua_State *L, int flat, int like, int root) {

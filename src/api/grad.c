@@ -17,7 +17,8 @@ static void trace_root(lua_State *L, mx_work *w, int root) {
   const mx_flat *args = mx_flat_at(L, w->args);
   for (int i = args->roots[root].first; i < mx_root_end(args, root); i++) {
     const mx_leaf *l = &args->leaves[i];
-    if (l->kind == MX_LEAF_ARRAY && !mx_is_float(l->array->aval.dtype)) bad_leaf(L, w->args, root, i, l->array);
+    if (l->kind == MX_LEAF_ARRAY && !mx_is_float(l->array->aval.dtype))
+      bad_leaf(L, w->args, root, i - args->roots[root].first, l->array);
     if (l->kind <= MX_LEAF_INT) mx_work_trace(L, w, i, false);
   }
 }
@@ -169,7 +170,7 @@ static void read_like(lua_State *L, mx_work *w, int idx, int like, int root, con
     mx_text s, t;
     if (!x && mx_failed(w->c)) mx_raise(L);
     if (!x || !mx_shape_equal(&x->aval, &avals[k]) || x->aval.dtype != avals[k].dtype) {
-      mx_flat_path(L, like, root, first + i);
+      mx_flat_path(L, like, root, i);
       const char *path = lua_tostring(L, -1);
       mx_error(L, "the %s%s%s does not fit (got %s, need %s)", what, *path ? " at " : "", path,
                x ? mx_aval_text(&s, &x->aval) : "no array", mx_aval_text(&t, &avals[k]));

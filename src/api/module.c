@@ -6,10 +6,14 @@ static const char meta_key = 0;     /* registry: the metatable of all Modules */
 static const char calls_key = 0;    /* registry: the struct mx_calls; its user value is the list of modules that run */
 static const char observer_key = 0; /* registry: a function that sees every call, or nil */
 
-/* The modules whose call is running, outermost first. Each call marks this userdata to be closed, so an error pops it,
- * too. */
+/* The modules whose call is running, outermost first: n modules at [1..n] of the list, and the threads that run them.
+ * Each call marks the struct to be closed, so that an error pops it, too. A coroutine that dies of an error closes
+ * nothing: its calls are dropped by the next who looks; the list keeps each thread, at [-i] for its first call i, so
+ * that it can be asked. */
+enum { MOST_CALLS = 1000 };
 struct mx_calls {
   int n;
+  lua_State *thread[MOST_CALLS];
 };
 
 mx_module *mx_to_module(lua_State *L, int idx) {
@@ -271,25 +275,47 @@ static int lmodule_len(lua_State *L) {
 /* -- calls -----------------------------------------------------------------------------------------------------------
  */
 
+static void drop_call(lua_State *L, struct mx_calls *c, int list) {
+  lua_pushnil(L);
+  lua_rawseti(L, list, c->n);
+  if (c->n == 1 || c->thread[c->n - 2] != c->thread[c->n - 1]) {
+    lua_pushnil(L);
+    lua_rawseti(L, list, -c->n);
+  }
+  c->n--;
+}
+
+static void drop_dead_calls(lua_State *L, struct mx_calls *c, int list) {
+  while (c->n && c->thread[c->n - 1] != L && lua_status(c->thread[c->n - 1]) > LUA_YIELD) drop_call(L, c, list);
+}
+
 static int lcalls_close(lua_State *L) {
   struct mx_calls *c = lua_touserdata(L, 1);
-  if (c->n == 0) return 0;
+  lua_settop(L, 1);
   lua_getiuservalue(L, 1, 1);
-  lua_pushnil(L);
-  lua_rawseti(L, -2, c->n--);
+  while (c->n && c->thread[c->n - 1] != L)
+    drop_call(L, c, 2); /* calls of dead coroutines: ours is the last one of a thread that lives */
+  if (c->n) drop_call(L, c, 2);
   return 0;
 }
 
 /* The module at 1 runs until the calling C function returns or raises. [-0, +1] */
 static void begin_call(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &calls_key);
-  struct mx_calls *c = lua_touserdata(L, -1);
-  lua_getiuservalue(L, -1, 1);
+  int top = lua_gettop(L);
+  struct mx_calls *c = lua_touserdata(L, top);
+  lua_getiuservalue(L, top, 1);
+  drop_dead_calls(L, c, top + 1);
+  if (c->n == MOST_CALLS) mx_error(L, "modules call one another more than %d deep", MOST_CALLS);
   lua_pushvalue(L, 1);
-  lua_rawseti(L, -2, c->n + 1);
-  lua_pop(L, 1);
-  lua_toclose(L, -1);
-  c->n++;
+  lua_rawseti(L, top + 1, c->n + 1);
+  if (c->n == 0 || c->thread[c->n - 1] != L) {
+    lua_pushthread(L);
+    lua_rawseti(L, top + 1, -(c->n + 1));
+  }
+  lua_settop(L, top);
+  lua_toclose(L, top);
+  c->thread[c->n++] = L;
 }
 
 static mx_module *check_call(lua_State *L,
@@ -487,12 +513,14 @@ static void where_from(where_search *w, int i, const mx_segment *at) {
 void mx_module_where(lua_State *L) {
   luaL_checkstack(L, 24, NULL);
   const mx_state *s = mx_state_of(L);
-  if (!s || !s->calls || s->calls->n == 0) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &calls_key);
+  lua_getiuservalue(L, -1, 1);
+  drop_dead_calls(L, s->calls, lua_gettop(L));
+  if (s->calls->n == 0) {
+    lua_pop(L, 2);
     lua_pushliteral(L, "");
     return;
   }
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &calls_key);
-  lua_getiuservalue(L, -1, 1);
   where_search w = {L, s->calls, lua_gettop(L), 100000};
   mx_segment root = {0}, model = {&root, "model", 5, 0, NULL, 1};
   lua_rawgeti(L, w.list, 1);

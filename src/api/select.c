@@ -106,7 +106,7 @@ static const mx_treedef *take_whole(part *p, const mx_treedef *def) { /* [-0, +1
 static const mx_treedef *cut(part *p, const mx_treedef *def) {
   lua_State *L = p->L;
   luaL_checkstack(L, 12, "a tree is too deep");
-  if (is_leaf_param(def) && !keeps(p, def)) {
+  if (is_leaf_param(def) && !keeps(p, def) && def->children[0]->kind != MX_NODE_EMPTY) {
     p->leaf += def->leaves;
     return mx_treedef_replace(L, def, (const mx_treedef *const[]){mx_trees_of(L)->empty});
   }
@@ -127,12 +127,60 @@ static const mx_treedef *cut(part *p, const mx_treedef *def) {
   return def;
 }
 
+/* The leaves alone, by the default predicate. */
+static void cut_leaves(part *p, const mx_treedef *def) {
+  if (is_leaf_param(def) && (def->trainable == 1) != p->want) p->leaf += def->leaves;
+  else if (is_leaf_param(def) || def->n == 0) {
+    mx_flat_copy(p->L, p->to, p->from, p->leaf, def->leaves);
+    p->leaf += def->leaves;
+  } else
+    for (int i = 0; i < def->n; i++) cut_leaves(p, def->children[i]);
+}
+
+/* The two parts of a structure by the default predicate are remembered with it. Pushes the one that is wanted, and adds
+ * its leaves.
+ * [-0, +1] */
+static void cut_default(part *p, const mx_treedef *def) {
+  static const char parts_key = 0; /* registry: treedef -> {[1] = trainable part, [2] = rest}, weak keys */
+  lua_State *L = p->L;
+  int top = lua_gettop(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &parts_key) != LUA_TTABLE) {
+    lua_settop(L, top);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &parts_key);
+  }
+  mx_treedef_push(L, def);
+  if (lua_rawget(L, top + 1) != LUA_TTABLE) {
+    lua_settop(L, top + 1);
+    mx_treedef_push(L, def);
+    lua_createtable(L, 2, 0);
+    lua_pushvalue(L, -1);
+    lua_insert(L, top + 2);
+    lua_rawset(L, top + 1);
+  }
+  if (lua_rawgeti(L, top + 2, 2 - p->want) == LUA_TUSERDATA) cut_leaves(p, def);
+  else {
+    cut(p, def);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, top + 2, 2 - p->want);
+  }
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+}
+
 /* The part of the flat at `from` whose decisions are `want`. [-0, +1] */
 static void push_part(lua_State *L, int from, int kept, bool want) {
   int top = lua_gettop(L);
   mx_flat_new(L);
   part p = {.L = L, .from = from, .to = top + 1, .kept = kept, .want = want};
-  cut(&p, mx_flat_at(L, from)->roots[0].def);
+  const mx_treedef *def = mx_flat_at(L, from)->roots[0].def;
+  if (kept) cut(&p, def);
+  else cut_default(&p, def);
   mx_flat_build(L, top + 1, mx_flat_root(L, top + 1, top + 2, 0));
   lua_replace(L, top + 1);
   lua_settop(L, top + 1);

@@ -46,7 +46,6 @@ void mx_flat_clear(lua_State *L, int flat); /* empty again, its memory kept. [-0
 /* Flattens the value at `idx` behind what the flat at `flat` holds; returns the root's number. Raises, naming the path, on holes, cycles,
  * foreign metatables, depth. [-0, +0] */
 int mx_flat_add(lua_State *L, int flat, int idx);
-/* Leaves are numbered over the whole flat, here and below. */
 /* Adds root `root` of the flat at `like` with no leaves set: mx_leaf_set fills them (all of them, before build). [-0, +0] */
 int mx_flat_like(lua_State *L, int flat, int like, int root);
 void mx_leaf_set_array(lua_State *L, int flat, int leaf, mx_array *x); /* retains */

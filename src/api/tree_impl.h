@@ -69,6 +69,17 @@ typedef struct mx_trees {
 
 static inline mx_trees *mx_trees_of(lua_State *L) { return mx_state_of(L)->trees; }
 
+/* Which of our objects lies at idx, by its metatable. */
+typedef enum { MX_IS_OTHER, MX_IS_ARRAY, MX_IS_PARAMETER, MX_IS_MODULE } mx_what;
+static inline mx_what mx_what_is(lua_State *L, const mx_state *s, int idx) {
+  if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx)) return MX_IS_OTHER;
+  const void *meta = lua_topointer(L, -1);
+  lua_pop(L, 1);
+  if (meta == s->array_meta) return MX_IS_ARRAY;
+  if (meta == s->parameter_meta) return MX_IS_PARAMETER;
+  return meta == s->trees->module_meta ? MX_IS_MODULE : MX_IS_OTHER;
+}
+
 /* -- treedef.c -------------------------------------------------------------------------------------------------------
  */
 const mx_treedef *mx_treedef_intern(lua_State *L, const mx_node *node); /* [-0, +1] */
@@ -107,8 +118,9 @@ int mx_class_flatten(lua_State *L, int idx);
 
 /* -- flat.c ----------------------------------------------------------------------------------------------------------
  */
+mx_leaf *mx_flat_room(lua_State *L, int flat, int n);             /* n more leaves, unset */
+void mx_flat_leaf(lua_State *L, int flat, mx_what what, int idx); /* appends the value at idx as one leaf */
 int mx_flat_leaf_root(lua_State *L, int flat, int first); /* a root that is the leaf `first` */
-mx_leaf *mx_flat_room(lua_State *L, int flat, int n); /* n more leaves, unset */
 int mx_flat_root(lua_State *L, int flat, int def,
                  int first); /* adds a root: the treedef object at stack index def; its number */
 bool mx_flat_loose(lua_State *L,

@@ -36,9 +36,10 @@ static int read_axis(lua_State *L, axes *a, int leaf, int value, int ndim) {
 
 static void set_axis(lua_State *L, void *ud, int leaf, int value) {
   axes *a = ud;
-  const mx_leaf *l = &a->flat->leaves[leaf];
+  int i = a->flat->roots[a->root].first + leaf;
+  const mx_leaf *l = &a->flat->leaves[i];
   if (l->kind != MX_LEAF_ARRAY) return;
-  a->axis[leaf] = read_axis(L, a, leaf, lua_absindex(L, value), l->array->aval.ndim);
+  a->axis[i] = read_axis(L, a, leaf, lua_absindex(L, value), l->array->aval.ndim);
 }
 
 static void read_in_axes(lua_State *L, axes *a, int idx) {
@@ -65,11 +66,11 @@ static int64_t mapped_size(lua_State *L, axes *a, int64_t size) {
       int64_t length = a->flat->leaves[i].array->aval.shape[a->axis[i]];
       if (size < 0) size = length;
       if (size != length) {
-        const char *here = path_at(L, a->at, r, i);
+        const char *here = path_at(L, a->at, r, i - a->flat->roots[r].first);
         if (first < 0)
           mx_error(L, "axis_size is %lld but the mapped axis of %s has length %lld", (long long)size, here,
                    (long long)length);
-        const char *there = path_at(L, a->at, first_root, first);
+        const char *there = path_at(L, a->at, first_root, first - a->flat->roots[first_root].first);
         mx_error(L, "mapped axes differ in length: %s has %lld, %s has %lld", there, (long long)size, here,
                  (long long)length);
       }
@@ -109,8 +110,9 @@ static mx_array *place(lua_State *L, out_axes *o, int leaf, int k, int value) {
 static void set_out(lua_State *L, void *ud, int leaf, int value) {
   out_axes *o = ud;
   const mx_flat *f = o->base.flat;
-  if (f->leaves[leaf].kind != MX_LEAF_ARRAY) return;
-  int k = o->base.axis[leaf];
+  int i = f->roots[o->base.root].first + leaf;
+  if (f->leaves[i].kind != MX_LEAF_ARRAY) return;
+  int k = o->base.axis[i];
   o->out[k] = place(L, o, leaf, k, lua_absindex(L, value));
   if (!o->out[k]) mx_raise(L);
 }

@@ -84,8 +84,8 @@ static int fail_deep(mx_walk *w, const mx_segment *at) {
       if (!chain[i]->object || chain[i]->object != chain[j]->object) continue;
       mx_path_push(L, chain[i]);
       mx_path_push(L, chain[j]);
-      return mx_error(L, "no tree: a cycle, '%s' is what '%s' is", lua_tostring(L, -2),
-                      j ? lua_tostring(L, -1) : "the root");
+      if (j == 0) return mx_error(L, "no tree: a cycle, '%s' is the root again", lua_tostring(L, -2));
+      return mx_error(L, "no tree: a cycle, '%s' is '%s' again", lua_tostring(L, -2), lua_tostring(L, -1));
     }
   mx_path_push(L, chain[3]);
   return mx_error(L, "no tree: deeper than %d, below '%s'", MX_TREE_DEPTH, lua_tostring(L, -1));
@@ -180,12 +180,8 @@ bool mx_holds_nodes(lua_State *L, int idx) { return holds_nodes(L, lua_absindex(
 
 static const mx_treedef *walk_node(mx_walk *w, int idx, mx_segment *at);
 
-static const mx_treedef *walk_leaf(mx_walk *w, int idx) {
-  lua_State *L = w->L;
-  mx_flat *f = mx_flat_at(L, w->flat);
-  int leaf = f->n;
-  mx_flat_room(L, w->flat, 1);
-  mx_leaf_set_value(L, w->flat, leaf, idx);
+static const mx_treedef *walk_leaf(mx_walk *w, mx_what what, int idx) {
+  mx_flat_leaf(w->L, w->flat, what, idx);
   return w->trees->leaf;
 }
 
@@ -372,7 +368,7 @@ static const mx_treedef *walk_parameter(mx_walk *w, int idx, mx_parameter *p, co
   lua_pop(L, 1);
   const mx_treedef *def = p->def;
   if (def && !p->changed && !def->tables && def->children[0] == data) {
-    mx_treedef_push(L, def);
+    lua_getiuservalue(L, idx, MX_PARAMETER_DEF);
     anchor_def(w);
     return def;
   }
@@ -381,9 +377,10 @@ static const mx_treedef *walk_parameter(mx_walk *w, int idx, mx_parameter *p, co
   return def;
 }
 
-static bool is_child(lua_State *L, int idx) {
+static bool is_child(mx_walk *w, int idx) {
+  lua_State *L = w->L;
   int type = lua_type(L, idx);
-  if (type == LUA_TUSERDATA) return mx_to_parameter(L, idx) || mx_to_module(L, idx);
+  if (type == LUA_TUSERDATA) return mx_what_is(L, w->state, idx) >= MX_IS_PARAMETER;
   return type == LUA_TTABLE && mx_holds_nodes(L, idx);
 }
 
@@ -396,7 +393,7 @@ static void walk_fields(mx_walk *w, int fields, int n, int aux, const mx_segment
     s.key = lua_tolstring(L, -1, &s.length);
     lua_pushvalue(L, -1);
     lua_rawget(L, fields);
-    if (is_child(L, lua_gettop(L))) {
+    if (is_child(w, lua_gettop(L))) {
       s.child = children++;
       walk_child(w, at, s.key, s.length, 0);
     } else lua_rawseti(L, aux, i);
@@ -427,7 +424,7 @@ static const mx_treedef *walk_module(mx_walk *w, int idx, mx_module *m, const mx
   walk_fields(w, top + 1, n, top + 2, at);
   const mx_treedef *def = m->def;
   if (def && !m->changed && still_holds(w, def, first, slot, top + 2)) {
-    mx_treedef_push(L, def);
+    lua_getiuservalue(L, idx, MX_MODULE_DEF);
     anchor_def(w);
   } else {
     lua_getiuservalue(L, idx, MX_MODULE_CLASS);
@@ -460,25 +457,23 @@ static bool stops_here(mx_walk *w, int idx) { /* is_leaf(node) */
   return stop;
 }
 
-static const mx_treedef *walk_userdata(mx_walk *w, int idx, const mx_segment *at) {
-  mx_parameter *p = mx_to_parameter(w->L, idx);
-  if (p) return walk_parameter(w, idx, p, at);
-  mx_module *m = mx_to_module(w->L, idx);
-  return m ? walk_module(w, idx, m, at) : walk_leaf(w, idx);
-}
-
 static const mx_treedef *walk_node(mx_walk *w, int idx, mx_segment *at) {
   lua_State *L = w->L;
+  mx_what what = mx_what_is(L, w->state, idx);
   enter_node(w, at);
-  if (w->is_leaf && stops_here(w, idx)) return walk_leaf(w, idx);
+  if (w->is_leaf && stops_here(w, idx)) return walk_leaf(w, what, idx);
+  at->object = lua_topointer(L, idx);
+  switch (what) {
+  case MX_IS_ARRAY: return walk_leaf(w, what, idx);
+  case MX_IS_PARAMETER: return walk_parameter(w, idx, lua_touserdata(L, idx), at);
+  case MX_IS_MODULE: return walk_module(w, idx, lua_touserdata(L, idx), at);
+  case MX_IS_OTHER: break;
+  }
   switch (lua_type(L, idx)) {
   case LUA_TNIL: return w->trees->nil;
-  case LUA_TBOOLEAN: return lua_toboolean(L, idx) ? walk_leaf(w, idx) : w->trees->empty;
-  case LUA_TTABLE:
-    at->object = lua_topointer(L, idx);
-    return mx_is_plain_table(L, idx) ? walk_table(w, idx, at) : walk_object(w, idx, at);
-  case LUA_TUSERDATA: at->object = lua_topointer(L, idx); return walk_userdata(w, idx, at);
-  default: return walk_leaf(w, idx);
+  case LUA_TBOOLEAN: return lua_toboolean(L, idx) ? walk_leaf(w, what, idx) : w->trees->empty;
+  case LUA_TTABLE: return mx_is_plain_table(L, idx) ? walk_table(w, idx, at) : walk_object(w, idx, at);
+  default: return walk_leaf(w, what, idx);
   }
 }
 
@@ -651,7 +646,7 @@ static bool follow_object(mx_walk *w, const mx_treedef *def, int idx) {
 static bool follow_leaf(mx_walk *w, int idx) { /* nil, the empty place of a Parameter, reads false as elsewhere */
   lua_State *L = w->L;
   lua_pushboolean(L, false);
-  walk_leaf(w, lua_isnil(L, idx) ? lua_gettop(L) : idx);
+  walk_leaf(w, mx_what_is(L, w->state, idx), lua_isnil(L, idx) ? lua_gettop(L) : idx);
   lua_pop(L, 1);
   return true;
 }
