@@ -61,7 +61,8 @@ MX_INLINE float f32_exp(float x) {
 MX_INLINE float f32_log(float x) {
   bool small = x < 1.17549435e-38f;
   int32_t b = f32_bits(small ? x * 8388608.0f : x), e = (int32_t)((uint32_t)b - 0x3F3504F3u) >> 23;
-  float k = (float)(small ? e - 23 : e), f = f32_of_bits((int32_t)((uint32_t)b - ((uint32_t)e << 23))) - 1.0f, z = f * f;
+  float k = (float)(small ? e - 23 : e), f = f32_of_bits((int32_t)((uint32_t)b - ((uint32_t)e << 23))) - 1.0f,
+        z = f * f;
   float p = 7.0376836292e-2f * f - 1.1514610310e-1f;
   p = p * f + 1.1676998740e-1f;
   p = p * f - 1.2420140846e-1f;
