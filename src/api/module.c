@@ -443,7 +443,7 @@ static bool find_in_fields(where_search *w, int idx, int i, const mx_segment *at
     lua_pushvalue(L, -1);
     lua_rawget(L, top + 1);
     if (find_child(w, i, at, key, length, 0)) { /* stack: fields, name, text */
-      lua_replace(L, top + 1);
+      lua_insert(L, top + 1);
       lua_settop(L, top + 1);
       return true;
     }
@@ -494,7 +494,7 @@ static void where_from(where_search *w, int i, const mx_segment *at) {
     if (found) where_from(w, i + 1, at);
     else found = !mx_to_module(L, top + 2)->packed && find_in_fields(w, top + 2, i + 1, at);
     if (found) {
-      lua_replace(L, top + 1);
+      lua_insert(L, top + 1);
       lua_settop(L, top + 1);
       return;
     }
@@ -506,7 +506,7 @@ static void where_from(where_search *w, int i, const mx_segment *at) {
   else { /* the callee is no part of its caller */ push_name_of(w, w->calls->n);
     lua_pushfstring(L, " in %s, called by %s (%s)", lua_tostring(L, -1), lua_tostring(L, -3), lua_tostring(L, -2));
   }
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 

@@ -171,7 +171,7 @@ static bool say_aux(lua_State *L, const mx_segment *at, const mx_treedef *a, con
     mx_value_text(L, top + 1);
     mx_value_text(L, top + 2);
     say(L, at, what);
-    lua_replace(L, top + 1);
+    lua_insert(L, top + 1);
     lua_settop(L, top + 1);
     return true;
   }

@@ -122,7 +122,7 @@ static const mx_treedef *cut(part *p, const mx_treedef *def) {
   }
   if (same) mx_treedef_push(L, def);
   else def = mx_treedef_replace(L, def, children);
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return def;
 }
@@ -169,7 +169,7 @@ static void cut_default(part *p, const mx_treedef *def) {
     lua_pushvalue(L, -1);
     lua_rawseti(L, top + 2, 2 - p->want);
   }
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -182,7 +182,7 @@ static void push_part(lua_State *L, int from, int kept, bool want) {
   if (kept) cut(&p, def);
   else cut_default(&p, def);
   mx_flat_build(L, top + 1, mx_flat_root(L, top + 1, top + 2, 0));
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -273,7 +273,7 @@ static const mx_treedef *join_children(join *j, const mx_treedef *const *defs, c
   }
   if (same) mx_treedef_push(L, def);
   else def = mx_treedef_replace(L, def, made);
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return def;
 }

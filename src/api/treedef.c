@@ -415,7 +415,7 @@ void mx_treedef_push_aux(lua_State *L, const mx_treedef *def, int slot) {
     }
     lua_settop(L, top + 3);
   }
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -442,7 +442,7 @@ const mx_treedef *mx_treedef_replace(lua_State *L, const mx_treedef *def, const 
     }
   }
   const mx_treedef *new = mx_treedef_intern(L, &node);
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return new;
 }
