@@ -14,8 +14,7 @@ typedef struct part {
 
 static bool is_leaf_param(const mx_treedef *def) { return def->kind == MX_NODE_PARAMETER && def->trainable >= 0; }
 
-/* -- decisions -------------------------------------------------------------------------------------------------------
- */
+/* -- decisions ----------------------------------------------------------------------------------------------------- */
 
 typedef struct visit {
   lua_State *L;
@@ -82,8 +81,7 @@ static int decide(lua_State *L, const mx_treedef *def, int f, bool with_path, co
   return v.kept;
 }
 
-/* -- cutting ---------------------------------------------------------------------------------------------------------
- */
+/* -- cutting ------------------------------------------------------------------------------------------------------- */
 
 static bool keeps(part *p, const mx_treedef *def) {
   lua_State *L = p->L;
@@ -209,8 +207,7 @@ static int lmodule_filter_with_path(lua_State *L) { return select_parts(L, "filt
 static int lmodule_partition(lua_State *L) { return select_parts(L, "partition", false, true); }
 static int lmodule_partition_with_path(lua_State *L) { return select_parts(L, "partition_with_path", true, true); }
 
-/* -- combine ---------------------------------------------------------------------------------------------------------
- */
+/* -- combine ------------------------------------------------------------------------------------------------------- */
 
 typedef struct source {
   int flat, leaf; /* stack index, its next leaf */
