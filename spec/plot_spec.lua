@@ -101,7 +101,15 @@ a     b
   end)
 
   it("shows two rows a line of text in colour", function()
-    assert.equal("\27[38;2;0;0;0;48;2;255;255;255m▀\27[0m  \n", text_of(plot.image, {colour = true}, mlax.array{{0}, {1}}))
+    assert.equal("\27[38;2;0;0;0;48;2;255;255;255m▀\27[0m\n", text_of(plot.image, {colour = true, scale = 1}, mlax.array{{0}, {1}}))
+  end)
+
+  it("makes room for long labels and enlarges on request", function()
+    assert.equal([[
+@@@@          @@@@
+@@@@          @@@@
+a long label  b
+]], text_of(plot.image, {scale = 2, labels = {"a long label", "b"}}, {mlax.ones{1, 1}, mlax.ones{1, 1}}))
   end)
 
   it("goes on below where the line is full", function()

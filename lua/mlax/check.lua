@@ -1,55 +1,15 @@
 --- Argument checks of the Lua half: every message reads `file:line: op: what is wrong (got ..., need ...)`, with the line of the
 -- caller's own file, not of ours.
 local core = require "mlax.core"
+
 local mlax = core.mlax
 
 local check = {}
 
--- Our own sources share the directory of this file ("@.../mlax/", or "@mlax/" where they are embedded).
-local own = debug.getinfo(1, "S").source:match("^(.*)check%.lua$") or "@mlax/"
+--- check.fail(op, format, ...) raises `file:line: op: text`, followed by the path of the running module, where there is one.
+check.fail = core.fail
 
-local function place()
-  for level = 3, 200 do
-    local info = debug.getinfo(level, "Sl")
-    if not info then return "" end
-    if info.currentline > 0 and info.source:sub(1, #own) ~= own then
-      return ("%s:%d: "):format(info.short_src, info.currentline)
-    end
-  end
-  return ""
-end
-
---- Raises `file:line: op: text`, followed by the path of the running module, where there is one.
-function check.fail(op, format, ...)
-  local where = core.module_where and core.module_where() or ""
-  error(place() .. op .. ": " .. format:format(...) .. where, 0)
-end
-
-local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
-  for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
-    for j = 1, #b do
-      local cost = a:byte(i) == b:byte(j) and diagonal or diagonal + 1
-      diagonal, row[j] = row[j], math.min(cost, row[j] + 1, row[j - 1] + 1)
-    end
-  end
-  return row[#b]
-end
-
---- The word of the list that is nearest to `word`, if it is near enough to be what was meant.
-function check.guess(word, list)
-  local best, least = nil, #word // 3 + 2
-  for _, candidate in ipairs(list) do
-    local d = distance(word, candidate)
-    if d < least then best, least = candidate, d end
-  end
-  return best
-end
-
---- The text " (got float32[2,3], need ...)" wants for a value.
+--- A short text of a value for messages: "float32[2,3]".
 function check.show(v)
   if mlax.is_array(v) then return v.dtype .. "[" .. table.concat(v.shape, ",") .. "]" end
   if type(v) == "string" then return ("%q"):format(v) end
@@ -62,13 +22,13 @@ function check.options(op, options, known, ...)
   if select("#", ...) > 0 and (...) ~= nil then check.fail(op, "too many arguments (got %s after the options)", check.show((...))) end
   if options == nil then return {} end
   if type(options) ~= "table" then
-    check.fail(op, "the options must be a table (got %s, need one of: %s)", check.show(options), known:gsub(" ", ", "))
+    check.fail(op, "the options must be a table (got %s, need one of: %s)", check.show(options), (known:gsub(" ", ", ")))
   end
   for name in pairs(options) do
     if type(name) ~= "string" or not (" " .. known .. " "):find(" " .. name .. " ", 1, true) then
       local list = {}
       for word in known:gmatch("%S+") do list[#list + 1] = word end
-      local near = type(name) == "string" and check.guess(name, list)
+      local near = type(name) == "string" and core.guess(name, list)
       check.fail(op, "unknown option '%s'%s (known: %s)", tostring(name), near and (", did you mean '%s'?"):format(near) or "",
         #list > 0 and table.concat(list, ", ") or "none")
     end
@@ -132,7 +92,7 @@ end
 function check.dtype(op, what, dtype, otherwise)
   if dtype == nil then return otherwise end
   if not dtypes[dtype] then
-    local near = type(dtype) == "string" and check.guess(dtype, dtypes)
+    local near = type(dtype) == "string" and core.guess(dtype, dtypes)
     check.fail(op, "%s must be a dtype (got %s%s)", what, check.show(dtype), near and (", did you mean '%s'?"):format(near) or "")
   end
   return dtype

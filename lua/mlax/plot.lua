@@ -347,44 +347,68 @@ local function lines_of(rows, coloured)
   return lines, #rows[1]
 end
 
-local function padded(text, width)
-  local length = utf8.len(text) or #text
-  if length > width then return text:sub(1, (utf8.offset(text, width + 1) or #text + 1) - 1) end
-  return text .. (" "):rep(width - length)
+-- Each pixel as a square of n x n.
+local function enlarged(rows, n)
+  local out = {}
+  for i = 1, #rows * n do
+    local row = {}
+    for j = 1, #rows[1] * n do row[j] = rows[(i - 1) // n + 1][(j - 1) // n + 1] end
+    out[i] = row
+  end
+  return out
 end
 
--- Images side by side, as many as fit in a line; each with its label below.
-local function montage(images, labels, coloured, width)
-  local out, i = {}, 1
-  while i <= #images do
-    local block, foot, used, labelled = {}, {}, 0, false
-    repeat
-      local lines, w = lines_of(images[i], coloured)
-      for j, line in ipairs(lines) do block[j] = (block[j] or (" "):rep(used)) .. line .. "  " end
-      for j = #lines + 1, #block do block[j] = block[j] .. (" "):rep(w + 2) end
-      foot[#foot + 1] = padded(labels and tostring(labels[i] or "") or "", w)
-      labelled = labelled or labels and labels[i] ~= nil
-      used, i = used + w + 2, i + 1
-      local next_width = images[i] and #images[i][1] * (coloured and 1 or 2)
-    until i > #images or used + next_width > width
-    for _, line in ipairs(block) do out[#out + 1] = coloured and line or (line:gsub(" +$", "")) end
-    if labelled then out[#out + 1] = (table.concat(foot, "  "):gsub(" +$", "")) end
+-- An image with its label below: lines of text, all `width` characters wide on the screen.
+local function tile_of(rows, label, coloured)
+  local lines, w = lines_of(rows, coloured)
+  local length = utf8.len(label) or #label
+  local width = math.max(w, length)
+  for i, line in ipairs(lines) do lines[i] = line .. (" "):rep(width - w) end
+  return {lines = lines, label = label .. (" "):rep(width - length), width = width}
+end
+
+-- Tiles side by side as lines of text; the labels stand in one line below all.
+local function row_of_tiles(tiles, labelled, out)
+  local height = 0
+  for _, tile in ipairs(tiles) do height = math.max(height, #tile.lines) end
+  for i = 1, height + (labelled and 1 or 0) do
+    local parts = {}
+    for j, tile in ipairs(tiles) do
+      parts[j] = i > height and tile.label or tile.lines[i] or (" "):rep(tile.width)
+    end
+    out[#out + 1] = (table.concat(parts, "  "):gsub(" +$", ""))
   end
+end
+
+-- Images side by side, as many as fit in a line.
+local function montage(images, labels, coloured, width)
+  local out, tiles, used = {}, {}, 0
+  for i, rows in ipairs(images) do
+    local tile = tile_of(rows, labels and tostring(labels[i] or "") or "", coloured)
+    if #tiles > 0 and used + tile.width > width then
+      row_of_tiles(tiles, labels ~= nil, out)
+      tiles, used = {}, 0
+    end
+    tiles[#tiles + 1] = tile
+    used = used + tile.width + 2
+  end
+  row_of_tiles(tiles, labels ~= nil, out)
   return out
 end
 
 --- An image or several side by side: in 24-bit colour where the terminal has it, else in shades.
 -- @param data {h, w}, {h, w, 1} or {h, w, 3}; several: a list of such arrays. Floats are black at 0 and white at 1, unless a value lies
 --   outside: then at the least and the greatest; integers are black at 0 and white at 255
--- @param options {labels = text below each image, title, low, high (what black and white are), width = 79, colour, write}
+-- @param options {labels = text below each image, title, low, high (what black and white are), scale = pixels a side for each of
+--   the image (default: 2 for small images in colour, else 1), width = 79, colour, write}
 function plot.image(data, options, ...)
-  local o = check.options("image", options, "labels title low high width colour write", ...)
+  local o = check.options("image", options, "labels title low high scale width colour write", ...)
   local coloured = o.colour
   if coloured == nil then coloured = not o.write and terminal.has_colour("stdout") end
   local list, labels = data, o.labels
   if mlax.is_array(data) then
     list = {data}
-    if type(labels) ~= "table" then labels = {labels} end
+    if labels ~= nil and type(labels) ~= "table" then labels = {labels} end
   end
   if type(list) ~= "table" or #list == 0 then check.fail("image", "an image or a list of images is needed (got %s)", check.show(data)) end
   local images = {}
@@ -395,7 +419,8 @@ function plot.image(data, options, ...)
       low, high = x:min():item(), x:max():item()
       if low >= 0 and high <= 1 then low, high = 0, 1 end
     end
-    images[i] = pixels_of(x, o.low or low, o.high or high)
+    local rows = pixels_of(x, o.low or low, o.high or high)
+    images[i] = enlarged(rows, check.int("image", "scale", o.scale or (coloured and #rows[1] < 16 and 2 or 1), 1))
   end
   local out = montage(images, labels, coloured, check.int("image", "width", o.width or 79, 1))
   if o.title then table.insert(out, 1, o.title) end

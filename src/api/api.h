@@ -31,6 +31,8 @@ typedef struct mx_state {
   lua_State *L; /* the Lua thread that entered last */
   const void *array_meta, *flat_meta, *treedef_meta, *parameter_meta, *jit_meta; /* lua_topointer of our metatables */
   size_t ceiling;   /* live bytes of the engine at which garbage is collected next */
+  size_t budget;    /* bytes of growth between collections */
+  double collected; /* when the last one ended, in seconds */
   bool in_gc;       /* a collection that we asked for runs: no second one inside */
   bool raising;     /* the error value kept in the state's user value is on its way: its first traceback stands */
   int scopes;       /* open scopes: results are noted in the innermost one */

@@ -284,11 +284,10 @@ bool mx_check_axes(lua_State *L, int idx, int ndim, mx_dims *axes) {
  * -------------------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_to_array(lua_State *L, int idx) {
-  mx_array **box = lua_touserdata(L, idx);
-  if (!box || lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx)) return NULL;
+  if (!lua_getmetatable(L, idx)) return NULL;
   bool ours = lua_topointer(L, -1) == MX_STATE(L)->array_meta;
   lua_pop(L, 1);
-  return ours ? *box : NULL;
+  return ours ? *(mx_array **)lua_touserdata(L, idx) : NULL;
 }
 
 bool mx_is_array(lua_State *L, int idx) { return mx_to_array(L, idx) != NULL; }

@@ -1,6 +1,7 @@
 /* array.c: the array userdata: fields, operators, reading values into Lua.
  *
- * The userdata is a box with one reference. Operators are the hot path: they look at metatable pointers and at nothing else.
+ * The userdata is a box with one reference. Operators are the hot path: they look at metatable pointers and at nothing
+ * else.
  */
 #include "array_impl.h"
 
@@ -43,15 +44,19 @@ mx_array *mx_check_value(lua_State *L, mx_array *x, const char *use) {
   mx_text t;
   if (!v) {
     if (!mx_usable(c, x)) mx_raise(L);
-    mx_error(L, "a traced array cannot be %s: it has no value yet (got %s made at %s); use where or cond, or make the argument static "
-             "(static_argnums)", use, mx_aval_text(&t, &x->aval), mx_site_text(c, x->site));
+    mx_error(L,
+             "a traced array cannot be %s: it has no value yet (got %s made at %s); use where or cond, or make the "
+             "argument static "
+             "(static_argnums)",
+             use, mx_aval_text(&t, &x->aval), mx_site_text(c, x->site));
   }
   v = mx_keep(c, mx_array_contiguous(c, v));
   if (!v) mx_raise(L);
   return v;
 }
 
-/* -- fields ------------------------------------------------------------------------------------------------------------- */
+/* -- fields
+ * ------------------------------------------------------------------------------------------------------------- */
 
 typedef enum { FIELD_SHAPE = 1, FIELD_DTYPE, FIELD_NDIM, FIELD_SIZE, FIELD_NBYTES, FIELD_DEVICE, FIELD_T } field;
 static const char *const field_names[] = {"shape", "dtype", "ndim", "size", "nbytes", "device", "T"};
@@ -103,11 +108,13 @@ static int unknown_field(lua_State *L) {
   const char *names[MAX_NAMES], *key = lua_tostring(L, 2);
   const char *guess = mx_guess(key, names, known_names(L, names));
   if (guess) return mx_error(L, "an array has no field '%.80s', did you mean '%s'?", key, guess);
-  return mx_error(L, "an array has no field '%.80s' (fields are shape, dtype, ndim, size, nbytes, device, T and the methods)", key);
+  return mx_error(
+      L, "an array has no field '%.80s' (fields are shape, dtype, ndim, size, nbytes, device, T and the methods)", key);
 }
 
 static bool is_index_text(const char *s) {
-  return (*s >= '0' && *s <= '9') || *s == ':' || *s == '.' || *s == '-' || (!strncmp(s, "new", 3) && (!s[3] || strchr(" ,", s[3])));
+  return (*s >= '0' && *s <= '9') || *s == ':' || *s == '.' || *s == '-' ||
+         (!strncmp(s, "new", 3) && (!s[3] || strchr(" ,", s[3])));
 }
 
 /* upvalues: state, methods, field numbers by name */
@@ -131,7 +138,8 @@ static int larray_index(lua_State *L) {
 
 static int larray_newindex(lua_State *L) {
   mx_enter(L, "index");
-  if (lua_type(L, 2) == LUA_TSTRING) return mx_error(L, "arrays never change (assignment to '%.80s')", lua_tostring(L, 2));
+  if (lua_type(L, 2) == LUA_TSTRING)
+    return mx_error(L, "arrays never change (assignment to '%.80s')", lua_tostring(L, 2));
   return mx_error(L, "arrays never change: write x = x:at{i}:set(v)");
 }
 
@@ -164,13 +172,15 @@ static int larray_dim(lua_State *L) {
   return 1;
 }
 
-/* -- operators ---------------------------------------------------------------------------------------------------------- */
+/* -- operators
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* An operand: an array, or else a number; anything else raises. */
 static mx_array *operand(lua_State *L, int idx, mx_ctx *c) {
   mx_array *x = mx_to_array(L, idx);
   if (!x) {
-    if (lua_type(L, idx) != LUA_TNUMBER) mx_error(L, "an operand is neither an array nor a number (got %s)", mx_show(L, idx));
+    if (lua_type(L, idx) != LUA_TNUMBER)
+      mx_error(L, "an operand is neither an array nor a number (got %s)", mx_show(L, idx));
     return NULL;
   }
   if (x->tag != MX_VALUE && !mx_usable(c, x)) mx_raise(L);
@@ -184,12 +194,12 @@ static void operands(lua_State *L, mx_ctx *c, mx_array **x, mx_array **y) {
   if (!*y) *y = mx_weak_number(L, 2, &(*x)->aval);
 }
 
-#define OPERATOR(event, op, f)                                                                                                           \
-  static int larray_##event(lua_State *L) {                                                                                              \
-    mx_ctx *c = mx_enter(L, op);                                                                                                         \
-    mx_array *x, *y;                                                                                                                     \
-    operands(L, c, &x, &y);                                                                                                              \
-    return mx_return(L, f(c, x, y));                                                                                                     \
+#define OPERATOR(event, op, f)                                                                                         \
+  static int larray_##event(lua_State *L) {                                                                            \
+    mx_ctx *c = mx_enter(L, op);                                                                                       \
+    mx_array *x, *y;                                                                                                   \
+    operands(L, c, &x, &y);                                                                                            \
+    return mx_return(L, f(c, x, y));                                                                                   \
   }
 OPERATOR(add, "add", mx_add)
 OPERATOR(sub, "sub", mx_sub)
@@ -207,8 +217,8 @@ mx_array *mx_power(lua_State *L, mx_ctx *c, mx_array *x, mx_array *y, int expone
   if (lua_type(L, exponent) != LUA_TNUMBER) return mx_pow(c, x, y);
   double p = lua_tonumber(L, exponent);
   if (lua_isinteger(L, exponent) && p < 0 && !mx_is_float(x->aval.dtype))
-    mx_error(L, "integers have no negative powers (got %s ^ %lld, need a float array or exponent)", mx_dtype_name(x->aval.dtype),
-             (long long)p);
+    mx_error(L, "integers have no negative powers (got %s ^ %lld, need a float array or exponent)",
+             mx_dtype_name(x->aval.dtype), (long long)p);
   if (p == 2 && y->aval.dtype == x->aval.dtype) return mx_square(c, x);
   if (p == 3 && y->aval.dtype == x->aval.dtype) return mx_mul(c, mx_square(c, x), x);
   return mx_pow(c, x, y);
@@ -238,28 +248,32 @@ static int larray_eq(lua_State *L) { /* identity: two userdata may hold one arra
 }
 
 /* The number on one side of < or <=. */
-static double ordered(lua_State *L, int idx, const char *way) {
+static double ordered(lua_State *L, int idx, const char *method, const char *way) {
   if (lua_type(L, idx) == LUA_TNUMBER) return lua_tonumber(L, idx);
   mx_array *x = mx_check_strict(L, idx, "an operand");
-  if (x->aval.size != 1) mx_error(L, "only arrays of one element have an order (got %s): write x:%s(y)", mx_show(L, idx), way);
-  return mx_array_item_double(mx_check_value(L, x, "ordered"));
+  if (x->aval.size != 1)
+    mx_error(L, "only arrays of one element have an order (got %s): write x:%s(y)", mx_show(L, idx), method);
+  return mx_array_item_double(mx_check_value(L, x, way));
 }
 
 static int larray_lt(lua_State *L) {
   mx_enter(L, "<");
-  double x = ordered(L, 1, "lt"), y = ordered(L, 2, "lt");
+  const char *way = "ordered (x:lt(y) compares element by element)";
+  double x = ordered(L, 1, "lt", way), y = ordered(L, 2, "lt", way);
   lua_pushboolean(L, x < y);
   return 1;
 }
 
 static int larray_le(lua_State *L) {
   mx_enter(L, "<=");
-  double x = ordered(L, 1, "le"), y = ordered(L, 2, "le");
+  const char *way = "ordered (x:le(y) compares element by element)";
+  double x = ordered(L, 1, "le", way), y = ordered(L, 2, "le", way);
   lua_pushboolean(L, x <= y);
   return 1;
 }
 
-/* -- text --------------------------------------------------------------------------------------------------------------- */
+/* -- text
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static void push_printed(lua_State *L, const mx_array *x) { /* [-0, +1] */
   const mx_print_options *o = &MX_STATE(L)->print;
@@ -320,7 +334,8 @@ static int larray_concat(lua_State *L) {
   return 1;
 }
 
-/* -- values for Lua ----------------------------------------------------------------------------------------------------- */
+/* -- values for Lua
+ * ----------------------------------------------------------------------------------------------------- */
 
 void mx_push_element(lua_State *L, int dtype, const void *p) {
   if (dtype == MLAX_BOOL) lua_pushboolean(L, *(const uint8_t *)p);
@@ -383,7 +398,8 @@ static int larray_unpack(lua_State *L) {
   mx_array *x = check_rows(L);
   mx_no_options(L, mx_args(L, 1, 0));
   int64_t n = x->aval.shape[0];
-  if (n > 1000000 || !lua_checkstack(L, (int)n + 10)) return mx_error(L, "too many rows for results (got %lld)", (long long)n);
+  if (n > 1000000 || !lua_checkstack(L, (int)n + 10))
+    return mx_error(L, "too many rows for results (got %lld)", (long long)n);
   for (int64_t i = 0; i < n; i++) mx_push(L, mx_row(c, x, i));
   return (int)n;
 }
@@ -408,7 +424,8 @@ static int larray_rows(lua_State *L) {
   return 3;
 }
 
-/* -- life --------------------------------------------------------------------------------------------------------------- */
+/* -- life
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static int larray_free(lua_State *L) {
   mx_ctx *c = mx_enter(L, "free");
@@ -452,18 +469,25 @@ void mlax_pusharray(lua_State *L, mlax_array *x) {
   *box = mx_retain(x);
 }
 
-/* -- registration ------------------------------------------------------------------------------------------------------- */
+/* -- registration
+ * ------------------------------------------------------------------------------------------------------- */
 
 static const struct {
   const char *event;
   lua_CFunction function;
 } events[] = {
-    {"__gc", larray_gc},         {"__newindex", larray_newindex}, {"__len", larray_len},       {"__pairs", larray_pairs},
-    {"__eq", larray_eq},         {"__lt", larray_lt},             {"__le", larray_le},         {"__tostring", larray_tostring},
-    {"__concat", larray_concat}, {"__add", larray_add},           {"__sub", larray_sub},       {"__mul", larray_mul},
-    {"__div", larray_div},       {"__idiv", larray_idiv},         {"__mod", larray_mod},       {"__pow", larray_pow},
-    {"__unm", larray_unm},       {"__band", larray_band},         {"__bor", larray_bor},       {"__bxor", larray_bxor},
-    {"__shl", larray_shl},       {"__shr", larray_shr},           {"__bnot", larray_bnot},
+    {"__gc", larray_gc},         {"__newindex", larray_newindex},
+    {"__len", larray_len},       {"__pairs", larray_pairs},
+    {"__eq", larray_eq},         {"__lt", larray_lt},
+    {"__le", larray_le},         {"__tostring", larray_tostring},
+    {"__concat", larray_concat}, {"__add", larray_add},
+    {"__sub", larray_sub},       {"__mul", larray_mul},
+    {"__div", larray_div},       {"__idiv", larray_idiv},
+    {"__mod", larray_mod},       {"__pow", larray_pow},
+    {"__unm", larray_unm},       {"__band", larray_band},
+    {"__bor", larray_bor},       {"__bxor", larray_bxor},
+    {"__shl", larray_shl},       {"__shr", larray_shr},
+    {"__bnot", larray_bnot},
 };
 
 static const mx_reg array_functions[] = {

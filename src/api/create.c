@@ -3,16 +3,17 @@
 
 #include <math.h>
 
-/* -- nested lists --------------------------------------------------------------------------------------------------------
- * One descent along the first elements gives the shape; one walk checks every list against it and stores the elements. */
+/* -- nested lists
+ * -------------------------------------------------------------------------------------------------------- One descent
+ * along the first elements gives the shape; one walk checks every list against it and stores the elements. */
 
 typedef struct reader {
   lua_State *L;
   mx_aval aval;
-  bool by_name;    /* the dtype was named: numbers and booleans may mix, integers need not be exact */
-  bool booleans;   /* the first element is a boolean */
-  bool any;        /* there is an element */
-  char *to;        /* where the next element goes */
+  bool by_name;  /* the dtype was named: numbers and booleans may mix, integers need not be exact */
+  bool booleans; /* the first element is a boolean */
+  bool any;      /* there is an element */
+  char *to;      /* where the next element goes */
 } reader;
 
 static const char *const list_help = "use mlax.stack to join arrays";
@@ -55,7 +56,8 @@ static void read_shape(reader *r) {
 static void check_exact(lua_State *L, int64_t v) {
   float f = (float)v;
   if (f >= 9223372036854775808.0f || (int64_t)f != v)
-    mx_error(L, "float32 cannot hold the integer %lld exactly: name a dtype (\"%s\")", (long long)v, v == (int32_t)v ? "int32" : "int64");
+    mx_error(L, "float32 cannot hold the integer %lld exactly: name a dtype (\"%s\")", (long long)v,
+             v == (int32_t)v ? "int32" : "int64");
 }
 
 /* The element on top goes to r->to. [-0, +0] */
@@ -83,7 +85,8 @@ static void store_element(reader *r) {
   r->to += mx_itemsize(dtype);
 }
 
-/* Plain float32 numbers, the common case; stops at the first element that needs another look. Returns the next index. */
+/* Plain float32 numbers, the common case; stops at the first element that needs another look. Returns the next index.
+ */
 static int64_t store_floats(reader *r, int64_t n) {
   lua_State *L = r->L;
   float *to = (float *)(void *)r->to;
@@ -109,7 +112,9 @@ static void store_list(reader *r, int axis) {
     bad_element(L, -1);
   }
   int64_t n = r->aval.shape[axis], length = (int64_t)lua_rawlen(L, -1), i = 1;
-  if (length != n) mx_error(L, "the lists are ragged (got lengths %lld and %lld at depth %d)", (long long)n, (long long)length, axis + 1);
+  if (length != n)
+    mx_error(L, "the lists are ragged (got lengths %lld and %lld at depth %d)", (long long)n, (long long)length,
+             axis + 1);
   bool last = axis + 1 == r->aval.ndim;
   if (last && r->aval.dtype == MLAX_FLOAT32 && !r->booleans) i = store_floats(r, n);
   for (; i <= n; i++) {
@@ -145,11 +150,13 @@ static int lcreate_array(lua_State *L) {
   }
   int type = lua_type(L, 1);
   if (type != LUA_TTABLE && type != LUA_TNUMBER && type != LUA_TBOOLEAN)
-    return mx_error(L, "neither lists of numbers or booleans, a number, a boolean nor an array (got %s)", mx_show(L, 1));
+    return mx_error(L, "neither lists of numbers or booleans, a number, a boolean nor an array (got %s)",
+                    mx_show(L, 1));
   return mx_return(L, from_value(L, 1, dtype));
 }
 
-/* -- from shapes -------------------------------------------------------------------------------------------------------- */
+/* -- from shapes
+ * -------------------------------------------------------------------------------------------------------- */
 
 static int zeros_or_ones(lua_State *L, const char *op, double v) {
   mx_ctx *c = mx_enter(L, op);
@@ -169,7 +176,8 @@ static mx_array *fill_value(lua_State *L, mx_ctx *c, int idx, int dtype) {
     v = mx_check_strict(L, idx, "the value");
     return dtype < 0 ? v : mx_convert(c, v, dtype);
   }
-  if (type != LUA_TNUMBER && type != LUA_TBOOLEAN) mx_error(L, "the value is no number, boolean or array (got %s)", mx_show(L, idx));
+  if (type != LUA_TNUMBER && type != LUA_TBOOLEAN)
+    mx_error(L, "the value is no number, boolean or array (got %s)", mx_show(L, idx));
   return from_value(L, idx, dtype);
 }
 
@@ -207,10 +215,12 @@ static int lcreate_eye(lua_State *L) {
   if (n < 0) return mx_error(L, "the size is negative (got %lld)", (long long)n);
   mx_dims shape = {2, {n, n}};
   int dtype = mx_check_dtype(L, 2, MLAX_FLOAT32);
-  return mx_return(L, mx_convert(c, mx_eq(c, mx_iota(c, MLAX_INT32, &shape, 0), mx_iota(c, MLAX_INT32, &shape, 1)), dtype));
+  return mx_return(
+      L, mx_convert(c, mx_eq(c, mx_iota(c, MLAX_INT32, &shape, 0), mx_iota(c, MLAX_INT32, &shape, 1)), dtype));
 }
 
-/* -- sequences ---------------------------------------------------------------------------------------------------------- */
+/* -- sequences
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static mx_array *new_vector(lua_State *L, mx_ctx *c, int dtype, int64_t n) {
   mx_aval a;
@@ -231,19 +241,22 @@ static mx_array *int_range(lua_State *L, mx_ctx *c, int64_t first, int64_t last,
   uint64_t n = count_ints(first, last, step);
   if (n > INT64_MAX || (n == 0 && (step > 0 ? first <= last : first >= last))) mx_error(L, "too many elements");
   if (dtype < 0) {
-    if (n && (first != (int32_t)first || last != (int32_t)last)) mx_error(L, "int32 cannot hold the bounds: name a dtype (\"int64\")");
+    if (n && (first != (int32_t)first || last != (int32_t)last))
+      mx_error(L, "int32 cannot hold the bounds: name a dtype (\"int64\")");
     dtype = MLAX_INT32;
   }
   mx_array *x = new_vector(L, c, dtype, (int64_t)n);
   char *to = mx_data(x);
-  for (uint64_t i = 0; i < n; i++, to += mx_itemsize(dtype)) mx_store_int(dtype, to, (int64_t)((uint64_t)first + i * (uint64_t)step));
+  for (uint64_t i = 0; i < n; i++, to += mx_itemsize(dtype))
+    mx_store_int(dtype, to, (int64_t)((uint64_t)first + i * (uint64_t)step));
   return x;
 }
 
 /* Elements first + i step up to last, which counts as reached within rounding. */
 static mx_array *float_range(lua_State *L, mx_ctx *c, double first, double last, double step, int dtype) {
   double steps = (last - first) / step;
-  if (!isfinite(first) || !isfinite(last) || !isfinite(step) || steps > 1e18) mx_error(L, "the bounds or the step are not finite");
+  if (!isfinite(first) || !isfinite(last) || !isfinite(step) || steps > 1e18)
+    mx_error(L, "the bounds or the step are not finite");
   int64_t n = steps < 0 ? 0 : (int64_t)floor(steps + 1e-9 * (1 + steps)) + 1;
   if (dtype < 0) dtype = MLAX_FLOAT32;
   mx_array *x = new_vector(L, c, dtype, n);
@@ -260,7 +273,8 @@ static int lcreate_range(lua_State *L) {
   double step = lua_isnil(L, 3) ? 1 : mx_check_number(L, 3, "the step");
   if (step == 0) return mx_error(L, "the step is 0");
   if (lua_isinteger(L, 1) && lua_isinteger(L, 2) && (lua_isnil(L, 3) || lua_isinteger(L, 3)))
-    return mx_return(L, int_range(L, c, lua_tointeger(L, 1), lua_tointeger(L, 2), lua_isnil(L, 3) ? 1 : lua_tointeger(L, 3), dtype));
+    return mx_return(
+        L, int_range(L, c, lua_tointeger(L, 1), lua_tointeger(L, 2), lua_isnil(L, 3) ? 1 : lua_tointeger(L, 3), dtype));
   return mx_return(L, float_range(L, c, first, last, step, dtype));
 }
 
@@ -274,12 +288,14 @@ static int lcreate_linspace(lua_State *L) {
   mx_array *x = new_vector(L, c, dtype, n);
   for (int64_t i = 0; i < n; i++) {
     double t = n > 1 ? (double)i / (double)(n - 1) : 0;
-    mx_store_double(dtype, mx_data(x) + i * (int64_t)mx_itemsize(dtype), i > 0 && i == n - 1 ? last : first * (1 - t) + last * t);
+    mx_store_double(dtype, mx_data(x) + i * (int64_t)mx_itemsize(dtype),
+                    i > 0 && i == n - 1 ? last : first * (1 - t) + last * t);
   }
   return mx_return(L, x);
 }
 
-/* -- bytes -------------------------------------------------------------------------------------------------------------- */
+/* -- bytes
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static int lcreate_from_string(lua_State *L) {
   mx_ctx *c = mx_enter(L, "from_string");

@@ -15,11 +15,12 @@ static int binary(lua_State *L, const char *op, mx_binary f) {
   return mx_return(L, f(c, x, y));
 }
 
-/* -- one C function a primitive ---------------------------------------------------------------------------------------- */
+/* -- one C function a primitive
+ * ---------------------------------------------------------------------------------------- */
 #define MX_PRIMITIVE(name, family)
-#define MX_L_1(name)                                                                                                                     \
+#define MX_L_1(name)                                                                                                   \
   static int lfunction_##name(lua_State *L) { return unary(L, #name, mx_##name); }
-#define MX_L_2(name)                                                                                                                     \
+#define MX_L_2(name)                                                                                                   \
   static int lfunction_##name(lua_State *L) { return binary(L, #name, mx_##name); }
 #define MX_ELEMENTWISE(name, arity, domain, result) MX_L_##arity(name)
 #include "../ops/primitives.def"
@@ -48,7 +49,8 @@ static void register_primitives(lua_State *L) {
   }
 }
 
-/* -- the others --------------------------------------------------------------------------------------------------------- */
+/* -- the others
+ * --------------------------------------------------------------------------------------------------------- */
 
 static mx_array *to_bool(mx_ctx *c, mx_array *x) { return mx_convert(c, x, MLAX_BOOL); }
 static mx_array *logical_and(mx_ctx *c, mx_array *x, mx_array *y) { return mx_and(c, to_bool(c, x), to_bool(c, y)); }
@@ -81,7 +83,8 @@ static int lfunction_where(lua_State *L) {
 /* A bound of clip; nil: none. */
 static mx_array *clip_to(lua_State *L, mx_array *x, int idx, mx_binary f) {
   if (!x || lua_isnil(L, idx)) return x;
-  mx_array *bound = lua_type(L, idx) == LUA_TNUMBER ? mx_weak_number(L, idx, &x->aval) : mx_check_strict(L, idx, "the bound");
+  mx_array *bound =
+      lua_type(L, idx) == LUA_TNUMBER ? mx_weak_number(L, idx, &x->aval) : mx_check_strict(L, idx, "the bound");
   return f(&MX_STATE(L)->ctx, x, bound);
 }
 

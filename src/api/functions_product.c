@@ -38,7 +38,8 @@ static int lproduct_outer(lua_State *L) {
 }
 
 /* {{axes of x}, {axes of y}} at idx; nil: none. */
-static void check_axes_pair(lua_State *L, int idx, const mx_array *x, const mx_array *y, mx_dims *ax, mx_dims *ay, const char *what) {
+static void check_axes_pair(lua_State *L, int idx, const mx_array *x, const mx_array *y, mx_dims *ax, mx_dims *ay,
+                            const char *what) {
   *ax = *ay = (mx_dims){0};
   if (idx == 0 || lua_isnil(L, idx)) return;
   if (mx_check_length(L, idx, what) != 2) mx_error(L, "%s is no pair of lists (need {{axes of x}, {axes of y}})", what);
@@ -61,7 +62,8 @@ static int lproduct_tensordot(lua_State *L) {
   }
   int64_t n = lua_isnil(L, 3) ? 2 : mx_check_int(L, 3, "the number of axes");
   if (n < 0 || n > x->aval.ndim || n > y->aval.ndim)
-    return mx_error(L, "there are not so many axes to sum over (got %lld for %d and %d)", (long long)n, x->aval.ndim, y->aval.ndim);
+    return mx_error(L, "there are not so many axes to sum over (got %lld for %d and %d)", (long long)n, x->aval.ndim,
+                    y->aval.ndim);
   for (int i = 0; i < n; i++) {
     ax.v[ax.n++] = x->aval.ndim - n + i;
     ay.v[ay.n++] = i;

@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-/* -- reductions ---------------------------------------------------------------------------------------------------------- */
+/* -- reductions
+ * ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct reduce_options {
   bool keepdims;
@@ -14,9 +15,11 @@ typedef struct reduce_options {
 
 static const reduce_options reduce_defaults = {false, -1, 0, 2};
 
-#define O(name, kind) {#name, kind, offsetof(reduce_options, name)}
-#define KEEPDIMS      O(keepdims, MX_OPT_BOOL)
-#define END_OPTIONS   {NULL, MX_OPT_BOOL, 0}
+#define O(name, kind)                                                                                                  \
+  { #name, kind, offsetof(reduce_options, name) }
+#define KEEPDIMS O(keepdims, MX_OPT_BOOL)
+#define END_OPTIONS                                                                                                    \
+  { NULL, MX_OPT_BOOL, 0 }
 static const mx_option plain_options[] = {KEEPDIMS, END_OPTIONS};
 static const mx_option dtype_options[] = {KEEPDIMS, O(dtype, MX_OPT_DTYPE), END_OPTIONS};
 static const mx_option ddof_options[] = {KEEPDIMS, O(ddof, MX_OPT_NUMBER), END_OPTIONS};
@@ -47,8 +50,12 @@ static mx_array *reduce_mean(mx_ctx *c, mx_array *x, const mx_dims *axes, const 
 static mx_array *reduce_prod(mx_ctx *c, mx_array *x, const mx_dims *axes, const reduce_options *o) {
   return in_dtype(c, mx_prod(c, in_dtype(c, x, o->dtype), axes, o->keepdims), o->dtype);
 }
-static mx_array *reduce_max(mx_ctx *c, mx_array *x, const mx_dims *axes, const reduce_options *o) { return mx_max(c, x, axes, o->keepdims); }
-static mx_array *reduce_min(mx_ctx *c, mx_array *x, const mx_dims *axes, const reduce_options *o) { return mx_min(c, x, axes, o->keepdims); }
+static mx_array *reduce_max(mx_ctx *c, mx_array *x, const mx_dims *axes, const reduce_options *o) {
+  return mx_max(c, x, axes, o->keepdims);
+}
+static mx_array *reduce_min(mx_ctx *c, mx_array *x, const mx_dims *axes, const reduce_options *o) {
+  return mx_min(c, x, axes, o->keepdims);
+}
 static mx_array *reduce_any(mx_ctx *c, mx_array *x, const mx_dims *axes, const reduce_options *o) {
   return mx_any(c, mx_convert(c, x, MLAX_BOOL), axes, o->keepdims);
 }
@@ -79,7 +86,7 @@ static mx_array *reduce_norm(mx_ctx *c, mx_array *x, const mx_dims *axes, const 
   return s ? mx_pow(c, s, mx_like(c, s, 1 / p)) : NULL;
 }
 
-#define REDUCTION(name, options)                                                                                                         \
+#define REDUCTION(name, options)                                                                                       \
   static int lreduce_##name(lua_State *L) { return reduce(L, #name, options, reduce_##name); }
 REDUCTION(sum, dtype_options)
 REDUCTION(mean, dtype_options)
@@ -116,7 +123,8 @@ static int arg_reduce(lua_State *L, const char *op, axis_function f) {
 static int lreduce_argmax(lua_State *L) { return arg_reduce(L, "argmax", mx_argmax); }
 static int lreduce_argmin(lua_State *L) { return arg_reduce(L, "argmin", mx_argmin); }
 
-/* -- scans and normalisations --------------------------------------------------------------------------------------------- */
+/* -- scans and normalisations
+ * --------------------------------------------------------------------------------------------- */
 
 static int scan(lua_State *L, const char *op, mx_array *(*f)(mx_ctx *, mx_array *, int axis, bool reverse)) {
   static const mx_option known[] = {{"reverse", MX_OPT_BOOL, 0}, END_OPTIONS};
@@ -156,7 +164,8 @@ static int lreduce_log_softmax(lua_State *L) { return along_axis(L, "log_softmax
 static int lreduce_sort(lua_State *L) { return along_axis(L, "sort", sort_axis); }
 static int lreduce_argsort(lua_State *L) { return along_axis(L, "argsort", argsort_axis); }
 
-/* The k greatest, NaN first; of equal ones the first. Sorted backwards: what comes last in the flipped, stable order is wanted first. */
+/* The k greatest, NaN first; of equal ones the first. Sorted backwards: what comes last in the flipped, stable order is
+ * wanted first. */
 static bool top_k(mx_ctx *c, mx_array *x, int64_t k, int axis, mx_array **out) {
   mx_dims axes = {1, {axis}}, shape = mx_dims_shape(&x->aval);
   int64_t n = shape.v[axis];
@@ -176,16 +185,18 @@ static int lreduce_top_k(lua_State *L) {
   int64_t k = mx_check_int(L, 2, "k");
   int axis = axis_or_last(L, 3, x);
   if (k < 0 || k > x->aval.shape[axis])
-    return mx_error(L, "k does not fit the axis (got %lld, need 0..%lld)", (long long)k, (long long)x->aval.shape[axis]);
+    return mx_error(L, "k does not fit the axis (got %lld, need 0..%lld)", (long long)k,
+                    (long long)x->aval.shape[axis]);
   mx_ok(L, top_k(c, x, k, axis, out));
   return mx_push(L, out[0]) + mx_push(L, out[1]);
 }
 
-#define F(name) {#name, lreduce_##name, MX_IN_BOTH}
+#define F(name)                                                                                                        \
+  { #name, lreduce_##name, MX_IN_BOTH }
 static const mx_reg reduce_functions[] = {
-    F(sum),     F(mean),   F(prod),    F(max),      F(min),    F(any),     F(all),     F(var),         F(std),
-    F(logsumexp), F(norm), F(argmax),  F(argmin),   F(cumsum), F(cumprod), F(cummax),  F(cummin),      F(softmax),
-    F(log_softmax), F(sort), F(argsort), F(top_k), {NULL, NULL, 0},
+    F(sum),    F(mean),      F(prod),        F(max),    F(min),     F(any),    F(all),          F(var),
+    F(std),    F(logsumexp), F(norm),        F(argmax), F(argmin),  F(cumsum), F(cumprod),      F(cummax),
+    F(cummin), F(softmax),   F(log_softmax), F(sort),   F(argsort), F(top_k),  {NULL, NULL, 0},
 };
 
 void mx_open_reduce(lua_State *L) { mx_register(L, reduce_functions); }

@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 
-/* -- reshape and its kin ---------------------------------------------------------------------------------------------------- */
+/* -- reshape and its kin
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* A shape in which one length may be -1: what is left. */
 static void check_reshape(lua_State *L, int idx, const mx_array *x, mx_dims *shape) {
@@ -14,12 +15,14 @@ static void check_reshape(lua_State *L, int idx, const mx_array *x, mx_dims *sha
   for (int i = 0; i < shape->n; i++) {
     if (shape->v[i] == -1 && hole >= 0) mx_error(L, "the shape has two lengths of -1 (need one at most)");
     if (shape->v[i] == -1) hole = i;
-    else if (shape->v[i] < 0) mx_error(L, "the shape has a negative length (got %lld on axis %d)", (long long)shape->v[i], i + 1);
+    else if (shape->v[i] < 0)
+      mx_error(L, "the shape has a negative length (got %lld on axis %d)", (long long)shape->v[i], i + 1);
     else if (!mx_mul_i64(known, shape->v[i], &known)) mx_error(L, "the shape is too large");
   }
   bool fits = hole < 0 ? known == x->aval.size : known > 0 && x->aval.size % known == 0;
   if (!fits)
-    mx_error(L, "the sizes differ (got %s for %s)", mx_shape_text(&a, (int)shape->n, shape->v), mx_aval_text(&b, &x->aval));
+    mx_error(L, "the sizes differ (got %s for %s)", mx_shape_text(&a, (int)shape->n, shape->v),
+             mx_aval_text(&b, &x->aval));
   if (hole >= 0) shape->v[hole] = x->aval.size / known;
 }
 
@@ -46,7 +49,8 @@ static int lshape_transpose(lua_State *L) {
   mx_no_options(L, mx_args(L, 2, 0));
   mx_array *x = mx_check_array(L, 1, "x");
   if (!mx_check_axes(L, 2, x->aval.ndim, &axes)) return mx_error(L, "no axes (need a list; x.T reverses all)");
-  if (axes.n != x->aval.ndim) return mx_error(L, "one entry an axis is needed (got %lld, need %d)", (long long)axes.n, x->aval.ndim);
+  if (axes.n != x->aval.ndim)
+    return mx_error(L, "one entry an axis is needed (got %lld, need %d)", (long long)axes.n, x->aval.ndim);
   return mx_return(L, mx_transpose(c, x, &axes));
 }
 
@@ -81,7 +85,8 @@ static int lshape_expand_dims(lua_State *L) {
   mx_dims axes, shape = {0};
   mx_no_options(L, mx_args(L, 2, 0));
   mx_array *x = mx_check_array(L, 1, "x");
-  int extra = lua_type(L, 2) == LUA_TTABLE ? (int)mx_check_length(L, 2, "the list of axes") : 1, ndim = x->aval.ndim + extra;
+  int extra = lua_type(L, 2) == LUA_TTABLE ? (int)mx_check_length(L, 2, "the list of axes") : 1,
+      ndim = x->aval.ndim + extra;
   if (ndim > MX_MAX_NDIM) return mx_error(L, "too many axes (got %d, need at most %d)", ndim, MX_MAX_NDIM);
   if (!mx_check_axes(L, 2, ndim, &axes)) return mx_error(L, "no axis (got nothing)");
   for (int i = 0, from = 0; i < ndim; i++) shape.v[shape.n++] = mx_dims_has(&axes, i) ? 1 : x->aval.shape[from++];
@@ -96,7 +101,8 @@ static int lshape_broadcast_to(lua_State *L) {
   return mx_return(L, mx_broadcast(c, mx_check_array(L, 1, "x"), &shape));
 }
 
-/* -- joining and splitting ---------------------------------------------------------------------------------------------------- */
+/* -- joining and splitting
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* The arrays of the list at idx, in memory that a userdata on the stack holds. [-0, +1] */
 static mx_array **check_arrays(lua_State *L, int idx, int *n) {
@@ -134,7 +140,8 @@ static int lshape_stack(lua_State *L) {
 static int split_equal(lua_State *L, mx_ctx *c, mx_array *x, int64_t parts, int axis) {
   int64_t n = x->aval.shape[axis];
   if (parts < 1 || n % parts)
-    return mx_error(L, "axis %d cannot be split into equal parts (got %lld parts for length %lld)", axis + 1, (long long)parts, (long long)n);
+    return mx_error(L, "axis %d cannot be split into equal parts (got %lld parts for length %lld)", axis + 1,
+                    (long long)parts, (long long)n);
   if (parts > 1000000) return mx_error(L, "too many parts for results (got %lld)", (long long)parts);
   luaL_checkstack(L, (int)parts + 10, "too many parts");
   for (int64_t i = 0; i < parts; i++) mx_push(L, mx_slice_axis(c, x, axis, i * (n / parts), (i + 1) * (n / parts)));
@@ -154,7 +161,8 @@ static int split_at(lua_State *L, mx_ctx *c, mx_array *x, int idx, int axis) {
       lua_pop(L, 1);
       to = p < 0 ? p + n : p - 1;
       if (p == 0 || to < from || to > n)
-        return mx_error(L, "a position does not fit axis %d (got %lld, need rising ones in 1..%lld)", axis + 1, (long long)p, (long long)n + 1);
+        return mx_error(L, "a position does not fit axis %d (got %lld, need rising ones in 1..%lld)", axis + 1,
+                        (long long)p, (long long)n + 1);
     }
     mx_push(L, mx_slice_axis(c, x, axis, from, to));
     from = to;
@@ -171,13 +179,15 @@ static int lshape_split(lua_State *L) {
   return split_equal(L, c, x, mx_check_int(L, 2, "the number of parts"), axis);
 }
 
-/* -- padding, turning, repeating ---------------------------------------------------------------------------------------------- */
+/* -- padding, turning, repeating
+ * ---------------------------------------------------------------------------------------------- */
 
 /* {before, after} of each axis. */
 static void check_widths(lua_State *L, int idx, const mx_array *x, mx_dims *lo, mx_dims *hi) {
   *lo = *hi = (mx_dims){.n = x->aval.ndim};
   if (mx_check_length(L, idx, "the list of widths") != x->aval.ndim)
-    mx_error(L, "one {before, after} an axis is needed (got %lld for %d axes)", (long long)lua_rawlen(L, idx), x->aval.ndim);
+    mx_error(L, "one {before, after} an axis is needed (got %lld for %d axes)", (long long)lua_rawlen(L, idx),
+             x->aval.ndim);
   for (int i = 0; i < x->aval.ndim; i++) {
     mx_dims pair;
     lua_rawgeti(L, idx, i + 1);
@@ -231,7 +241,8 @@ static int lshape_pad(lua_State *L) {
   check_widths(L, 2, x, &lo, &hi);
   bool reflect = !strcmp(o.mode, "reflect");
   if (!strcmp(o.mode, "constant")) {
-    mx_array *value = !o.value ? mx_scalar(c, x->aval.dtype, 0) : mx_convert(c, mx_check_array(L, o.value, "option 'value'"), x->aval.dtype);
+    mx_array *value = !o.value ? mx_scalar(c, x->aval.dtype, 0)
+                               : mx_convert(c, mx_check_array(L, o.value, "option 'value'"), x->aval.dtype);
     return mx_return(L, mx_pad(c, mx_convert(c, x, x->aval.dtype), value, &lo, &hi, NULL));
   }
   if (!reflect && strcmp(o.mode, "edge")) return mx_unknown(L, "mode", o.mode, modes, 3);
@@ -296,13 +307,15 @@ static int lshape_tile(lua_State *L) {
   while (x && x->aval.ndim < reps.n) x = mx_expand(c, x, 0);
   for (int i = 0; i < reps.n; i++) {
     if (reps.v[i] < 0) return mx_error(L, "the number of repetitions is negative (got %lld)", (long long)reps.v[i]);
-    if (x && reps.v[i] != 1 && x->aval.ndim == MX_MAX_NDIM) return mx_error(L, "too many axes to repeat (got %d)", x->aval.ndim);
+    if (x && reps.v[i] != 1 && x->aval.ndim == MX_MAX_NDIM)
+      return mx_error(L, "too many axes to repeat (got %d)", x->aval.ndim);
     if (x) x = repeat_axis(c, x, x->aval.ndim - (int)reps.n + i, reps.v[i], false);
   }
   return mx_return(L, x);
 }
 
-/* -- diagonals ------------------------------------------------------------------------------------------------------------------ */
+/* -- diagonals
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static const mx_option k_options[] = {{"k", MX_OPT_INT, 0}, {NULL, MX_OPT_BOOL, 0}};
 
@@ -317,7 +330,8 @@ static int triangle(lua_State *L, const char *op, bool lower) {
   mx_dims shape = {2, {x->aval.shape[n - 2], x->aval.shape[n - 1]}};
   mx_array *row = mx_iota(c, MLAX_INT64, &shape, 0), *column = mx_iota(c, MLAX_INT64, &shape, 1);
   mx_array *offset = mx_sub(c, column, row), *edge = mx_scalar_int(c, MLAX_INT64, k);
-  return mx_return(L, mx_select(c, lower ? mx_le(c, offset, edge) : mx_ge(c, offset, edge), x, mx_scalar(c, x->aval.dtype, 0)));
+  return mx_return(
+      L, mx_select(c, lower ? mx_le(c, offset, edge) : mx_ge(c, offset, edge), x, mx_scalar(c, x->aval.dtype, 0)));
 }
 static int lshape_tril(lua_State *L) { return triangle(L, "tril", true); }
 static int lshape_triu(lua_State *L) { return triangle(L, "triu", false); }
@@ -336,14 +350,16 @@ static int lshape_diag(lua_State *L) {
   mx_options(L, mx_args(L, 1, 0), k_options, &k);
   mx_array *x = mx_check_array(L, 1, "x");
   mx_dims axes = {2, {0, 1}};
-  if (x->aval.ndim < 1 || x->aval.ndim > 2) return mx_error(L, "a vector or a matrix is needed (got %s)", mx_show(L, 1));
+  if (x->aval.ndim < 1 || x->aval.ndim > 2)
+    return mx_error(L, "a vector or a matrix is needed (got %s)", mx_show(L, 1));
   if (k > INT32_MAX || k < -INT32_MAX) return mx_error(L, "the diagonal is too far away (got %lld)", (long long)k);
   int64_t up = k > 0 ? k : 0, down = k < 0 ? -k : 0, n = x->aval.shape[0];
   if (x->aval.ndim == 1) {
     mx_array *ids[2] = {positions(L, n, down), positions(L, n, up)};
     mx_dims shape = {2, {n + up + down, n + up + down}};
     int dtype = x->aval.dtype;
-    return mx_return(L, mx_scatter(c, &mx_prim_scatter, mx_full(c, dtype, &shape, 0), mx_convert(c, x, dtype), ids, 2, &axes));
+    return mx_return(
+        L, mx_scatter(c, &mx_prim_scatter, mx_full(c, dtype, &shape, 0), mx_convert(c, x, dtype), ids, 2, &axes));
   }
   int64_t rows = n - down, columns = x->aval.shape[1] - up, length = rows < columns ? rows : columns;
   if (length < 0) length = 0;
@@ -351,7 +367,9 @@ static int lshape_diag(lua_State *L) {
   return mx_return(L, mx_gather(c, x, ids, 2, &axes, false));
 }
 
-/* -- dtypes --------------------------------------------------------------------------------------------------------------------- */
+/* -- dtypes
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static int lshape_astype(lua_State *L) {
   mx_ctx *c = mx_enter(L, "astype");

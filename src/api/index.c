@@ -11,7 +11,8 @@
 
 enum { MAX_ITEMS = sizeof((mx_ix *)0)->items / sizeof *((mx_ix *)0)->items };
 
-/* -- reading the key ---------------------------------------------------------------------------------------------------- */
+/* -- reading the key
+ * ---------------------------------------------------------------------------------------------------- */
 
 static mx_ix_item *add_item(lua_State *L, mx_ix *ix, mx_ix_kind kind) {
   if (ix->n == MAX_ITEMS) mx_error(L, "too many items in the index");
@@ -64,7 +65,8 @@ static void add_slice(lua_State *L, mx_ix *ix) {
   item->step = v[2];
 }
 
-/* -- strings ------------------------------------------------------------------------------------------------------------ */
+/* -- strings
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static const char *skip_space(const char *s) {
   while (isspace((unsigned char)*s)) s++;
@@ -120,7 +122,8 @@ static void add_text(lua_State *L, mx_ix *ix, const char *text) {
   }
 }
 
-/* -- fitting it to x ------------------------------------------------------------------------------------------------------ */
+/* -- fitting it to x
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void add_table_item(lua_State *L, mx_ix *ix) { /* the item at the top of the stack */
   int64_t v;
@@ -158,7 +161,9 @@ static void expand_rest(lua_State *L, const mx_array *x, mx_ix *ix) {
     at = i;
   }
   int missing = x->aval.ndim - used;
-  if (missing < 0) mx_error(L, "too many items in the index (got %d, need at most %d for %s)", used, x->aval.ndim, mx_aval_text(&t, &x->aval));
+  if (missing < 0)
+    mx_error(L, "too many items in the index (got %d, need at most %d for %s)", used, x->aval.ndim,
+             mx_aval_text(&t, &x->aval));
   if (at < 0) {
     at = ix->n;
     add_item(L, ix, MX_IX_REST);
@@ -171,8 +176,12 @@ static void expand_rest(lua_State *L, const mx_array *x, mx_ix *ix) {
 }
 
 static int64_t outside(lua_State *L, int64_t v, int64_t n, int axis) {
-  if (v == 0) return mx_error(L, "position 0 does not exist: positions count from 1 (got 0 on axis %d of length %lld)", axis + 1, (long long)n);
-  return mx_error(L, "a position is outside axis %d (got %lld, need 1..%lld or -1..-%lld)", axis + 1, (long long)v, (long long)n, (long long)n);
+  const char *zero = v == 0 ? ": positions count from 1" : "";
+  if (n == 0)
+    return mx_error(L, "index %lld is out of range on axis %d%s (got %lld, but its length is 0)", (long long)v,
+                    axis + 1, zero, (long long)v);
+  return mx_error(L, "index %lld is out of range on axis %d%s (got %lld, need 1..%lld or -%lld..-1)", (long long)v,
+                  axis + 1, zero, (long long)v, (long long)n, (long long)n);
 }
 
 /* From 1 or -1 to from 0. */
@@ -214,7 +223,8 @@ static void fit_item(lua_State *L, const mx_array *x, mx_ix_item *item) {
   case MX_IX_SLICE: fit_slice(L, item, n); break;
   default:
     if (item->mask >= 0 && item->mask != n)
-      mx_error(L, "the mask does not fit axis %d (got length %lld, need %lld)", item->axis + 1, (long long)item->mask, (long long)n);
+      mx_error(L, "the mask does not fit axis %d (got length %lld, need %lld)", item->axis + 1, (long long)item->mask,
+               (long long)n);
     item->count = n;
   }
 }
@@ -227,7 +237,8 @@ void mx_ix_read(lua_State *L, mx_array *x, int idx, mx_ix *ix) {
   for (int i = 0; i < ix->n; i++) fit_item(L, x, &ix->items[i]);
 }
 
-/* -- picking ------------------------------------------------------------------------------------------------------------- */
+/* -- picking
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static bool is_advanced(const mx_ix_item *item) { return item->kind == MX_IX_ARRAY || item->kind == MX_IX_INT; }
 

@@ -1,4 +1,5 @@
-/* index_impl.h: what an index says of each axis: shared by reading (index.c), updating (update.c) and taking (take.c). */
+/* index_impl.h: what an index says of each axis: shared by reading (index.c), updating (update.c) and taking (take.c).
+ */
 #ifndef MX_INDEX_IMPL_H
 #define MX_INDEX_IMPL_H
 
@@ -8,12 +9,12 @@ typedef enum { MX_IX_INT, MX_IX_SLICE, MX_IX_ARRAY, MX_IX_NEW, MX_IX_REST } mx_i
 
 typedef struct mx_ix_item {
   mx_ix_kind kind;
-  int axis;                 /* of x; NEW: none */
+  int axis;                  /* of x; NEW: none */
   int64_t first, last, step; /* as written: from 1, or from -1 backwards */
   bool has_first, has_last;
-  int64_t start, count;     /* INT, SLICE: the first position from 0, and how many */
-  mx_array *ids;            /* ARRAY: positions; of a mask: from 0, inside the axis */
-  int64_t mask;             /* ARRAY of a mask: its length on this axis; else -1 */
+  int64_t start, count; /* INT, SLICE: the first position from 0, and how many */
+  mx_array *ids;        /* ARRAY: positions; of a mask: from 0, inside the axis */
+  int64_t mask;         /* ARRAY of a mask: its length on this axis; else -1 */
 } mx_ix_item;
 
 /* After mx_ix_read there is exactly one INT, SLICE or ARRAY item an axis, in order, and NEW items between them. */
@@ -38,9 +39,6 @@ void mx_nonzero(lua_State *L, mx_array *x, mx_array **out);
 mx_array *mx_const_ids(lua_State *L, int64_t n, const int64_t *v);
 /* ids from 1 to size, no negative ones; from 0 afterwards. */
 mx_array *mx_ids_exact(mx_ctx *c, mx_array *ids, int64_t size, int axis);
-
-/* Base of mx_check_index: positions from 1 to size, and no negative ones. */
-enum { MX_BASE_EXACT = 3 };
 
 void mx_open_update(lua_State *L);
 void mx_open_take(lua_State *L);

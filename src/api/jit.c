@@ -53,6 +53,8 @@ typedef struct jit {
   entry **entries; /* most recently used first */
   int n, cap, max, next_anchor;
   int64_t traces;
+  bool hidden;    /* what is compiled is a Module */
+  bool explained; /* UV_EXPLAIN is set */
   int n_static;
   int *statics;      /* positions of static arguments, from 0 */
   capture *captures; /* of the running call */
@@ -60,7 +62,9 @@ typedef struct jit {
   int integer_leaf, integer_traces; /* the static integer that keeps changing */
 } jit;
 
-enum { UV_FUNCTION = 1, UV_ANCHORS, UV_EXPLAIN, UV_COUNT = UV_EXPLAIN };
+/* User values: what is compiled; what entries anchor; the text of explain(); the flats of the last call, for the next
+ * one. */
+enum { UV_FUNCTION = 1, UV_ANCHORS, UV_EXPLAIN, UV_ARGS, UV_CAPTURED, UV_COUNT = UV_CAPTURED };
 
 static void entry_free(jit *j, entry *e) {
   if (!e) return;
@@ -119,9 +123,10 @@ static void capture_value(lua_State *L, capturing *w, int idx, int depth) {
   }
   mx_ok(L, mx_grow(j->c, &j->captures, &j->captures_cap, j->n_captures + 1, sizeof v));
   j->captures[j->n_captures++] = v;
-  lua_pushvalue(L, idx);
-  if (lua_isnil(L, -1)) lua_pop(L, 1);
-  else lua_rawseti(L, w->seen, j->n_captures);
+  if (w->seen && v.type != LUA_TNIL) {
+    lua_pushvalue(L, idx);
+    lua_rawseti(L, w->seen, j->n_captures);
+  }
   if (v.type == LUA_TFUNCTION && !lua_iscfunction(L, idx)) capture_function(L, w, idx, depth + 1);
 }
 
@@ -279,6 +284,7 @@ static void explain(lua_State *L, jit *j, int args, int captured) {
   } else if (push_part_reason(L, j->entries[0], 2, "captured value", &j->entries[0]->captured, captured)) {
   } else lua_pushliteral(L, "a captured variable has another value");
   lua_setiuservalue(L, 1, UV_EXPLAIN);
+  j->explained = true;
   lua_settop(L, top);
 }
 
@@ -490,29 +496,60 @@ static void check_static_args(lua_State *L, const jit *j, const mx_flat *args, b
   }
 }
 
+/* The flat that lies in a user value, which is taken out: a call of the same function from within takes another. [-0,
+ * +1] */
+static int take_flat(lua_State *L, int which) {
+  if (lua_getiuservalue(L, 1, which) == LUA_TUSERDATA) {
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, which);
+  } else {
+    lua_pop(L, 1);
+    mx_flat_new(L);
+  }
+  return lua_gettop(L);
+}
+
+static void put_flat(lua_State *L, int which, int flat) {
+  mx_flat_clear(L, flat);
+  lua_pushvalue(L, flat);
+  lua_setiuservalue(L, 1, which);
+}
+
+static void capture_all(lua_State *L, jit *j, int f, int flat, int seen) {
+  capturing w = {j, flat, seen};
+  j->n_captures = 0;
+  if (lua_type(L, f) == LUA_TFUNCTION && !lua_iscfunction(L, f)) capture_function(L, &w, f, 0);
+}
+
 static int ljit_call(lua_State *L) {
   mx_enter(L, "jit");
   int n_args = lua_gettop(L) - 1;
   jit *j = to_jit(L, 1);
   luaL_checkstack(L, 24, "too many arguments");
   lua_getiuservalue(L, 1, UV_FUNCTION);
-  int f = lua_gettop(L);
-  bool hidden = mx_is_module(L, f);
-  mx_flat_new(L);
-  int args = f + 1;
-  if (hidden) mx_flat_add(L, args, f);
+  int f = lua_gettop(L), args = take_flat(L, UV_ARGS), captured = take_flat(L, UV_CAPTURED), n;
+  if (j->hidden) mx_flat_add(L, args, f);
   for (int i = 0; i < n_args; i++) mx_flat_add(L, args, 2 + i);
-  mx_flat_new(L);
-  lua_createtable(L, 0, 0);
-  capturing w = {j, args + 1, args + 2};
-  j->n_captures = 0;
-  if (lua_type(L, f) == LUA_TFUNCTION && !lua_iscfunction(L, f)) capture_function(L, &w, f, 0);
-  if (j->n_static) check_static_args(L, j, mx_flat_at(L, args), hidden);
-  entry *e = find(j, mx_flat_at(L, args), mx_flat_at(L, w.flat));
-  if (!e) return trace_and_run(L, j, f, args, w.flat, w.seen, hidden);
-  lua_pushnil(L);
-  lua_setiuservalue(L, 1, UV_EXPLAIN);
-  return run_entry(L, j, e, args, w.flat);
+  capture_all(L, j, f, captured, 0);
+  if (j->n_static) check_static_args(L, j, mx_flat_at(L, args), j->hidden);
+  entry *e = find(j, mx_flat_at(L, args), mx_flat_at(L, captured));
+  if (e) {
+    if (j->explained) {
+      lua_pushnil(L);
+      lua_setiuservalue(L, 1, UV_EXPLAIN);
+      j->explained = false;
+    }
+    n = run_entry(L, j, e, args, captured);
+  } else {
+    lua_newtable(L);
+    int seen = lua_gettop(L);
+    mx_flat_clear(L, captured);
+    capture_all(L, j, f, captured, seen);
+    n = trace_and_run(L, j, f, args, captured, seen, j->hidden);
+  }
+  put_flat(L, UV_ARGS, args);
+  put_flat(L, UV_CAPTURED, captured);
+  return n;
 }
 
 /* -- the object ------------------------------------------------------------------------------------------------------
@@ -587,6 +624,7 @@ static int ljit(lua_State *L) {
   j->engine = mx_engine_retain(c->engine);
   j->max = (int)mx_check_int(L, 3, "max_traces");
   if (j->max < 1) mx_error(L, "max_traces must be at least 1 (got %d)", j->max);
+  j->hidden = mx_is_module(L, 1);
   j->integer_leaf = -1;
   j->next_anchor = 1;
   int n = (int)lua_rawlen(L, 2);
@@ -609,8 +647,17 @@ static int ljit(lua_State *L) {
   return 1;
 }
 
-static const mx_reg functions[] = {
-    {"jit", ljit, MX_IN_CORE}, {"jit_function", ljit_function, MX_IN_CORE}, {NULL, NULL, 0}};
+static int lis_jit(lua_State *L) { /* core.is_jit(v) */
+  lua_settop(L, 1);
+  bool yes = lua_isuserdata(L, 1) && lua_getmetatable(L, 1) && lua_topointer(L, -1) == MX_STATE(L)->jit_meta;
+  lua_pushboolean(L, yes);
+  return 1;
+}
+
+static const mx_reg functions[] = {{"jit", ljit, MX_IN_CORE},
+                                   {"jit_function", ljit_function, MX_IN_CORE},
+                                   {"is_jit", lis_jit, MX_IN_CORE},
+                                   {NULL, NULL, 0}};
 
 /* The methods table is core.jit_methods: the Lua half adds program and cost. */
 void mx_open_jit(lua_State *L) {

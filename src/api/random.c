@@ -5,8 +5,7 @@
 
 #include <limits.h>
 
-/* -- arguments -------------------------------------------------------------------------------------------------------
- */
+/* -- arguments ---------------------------------------------------------------------------------------------------- */
 
 static mx_array *check_key(lua_State *L, int idx) {
   mx_array *key = mx_is_array(L, idx) ? mx_check_strict(L, idx, "the key") : NULL;
@@ -47,8 +46,7 @@ static int check_dtype_option(lua_State *L, int options, int otherwise) {
   return o.dtype;
 }
 
-/* -- keys ------------------------------------------------------------------------------------------------------------
- */
+/* -- keys --------------------------------------------------------------------------------------------------------- */
 
 static int lrandom_key(lua_State *L) {
   mx_ctx *c = mx_enter(L, "random.key");
@@ -94,8 +92,7 @@ static int lrandom_fold_in(lua_State *L) {
   return mx_return(L, mx_random_fold_in(c, key, mx_scalar_int(c, MLAX_UINT32, n)));
 }
 
-/* -- draws -----------------------------------------------------------------------------------------------------------
- */
+/* -- draws -------------------------------------------------------------------------------------------------------- */
 
 static int lrandom_bits(lua_State *L) {
   mx_ctx *c = mx_enter(L, "random.bits");
@@ -199,8 +196,7 @@ static int lrandom_randint(lua_State *L) {
   return mx_return(L, mx_random_randint(c, check_key(L, 1), &shape, low, high, dtype));
 }
 
-/* -- picks: positions count from 1 -----------------------------------------------------------------------------------
- */
+/* -- picks: positions count from 1 -------------------------------------------------------------------------------- */
 
 static mx_array *from_one(mx_ctx *c, mx_array *positions) { return positions ? mx_adds(c, positions, 1) : NULL; }
 

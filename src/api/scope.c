@@ -1,9 +1,11 @@
-/* scope.c: mlax.scope(): at its end the arrays that were made while it was open are freed, but for those that were kept.
+/* scope.c: mlax.scope(): at its end the arrays that were made while it was open are freed, but for those that were
+ * kept.
  *
- *     local s <close> = mlax.scope()          user values of s: the boxes made (weak), the scope around it, the boxes kept
+ *     local s <close> = mlax.scope()          user values of s: the boxes made (weak), the scope around it, the boxes
+ * kept
  *
- * What counts is the box that an operation pushed; an array that existed before, and is pushed once more, is not in the frame of the
- * operation and not noted.
+ * What counts is the box that an operation pushed; an array that existed before, and is pushed once more, is not in the
+ * frame of the operation and not noted.
  */
 #include "array_impl.h"
 
@@ -150,7 +152,8 @@ static int lscope_close(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg scope_methods[] = {{"keep", lscope_keep}, {"close", lscope_close}, {"__close", lscope_close}, {NULL, NULL}};
+static const luaL_Reg scope_methods[] = {
+    {"keep", lscope_keep}, {"close", lscope_close}, {"__close", lscope_close}, {NULL, NULL}};
 static const mx_reg scope_functions[] = {{"scope", lscope_new, MX_IN_MLAX}, {NULL, NULL, 0}};
 
 void mx_open_scope(lua_State *L) {

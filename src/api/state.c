@@ -12,9 +12,11 @@
 #include <lualib.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 
 enum { UV_ERROR = 1, UV_TRACEBACK, UV_OWN, UV_COUNT = UV_OWN };
-enum { MIN_GARBAGE = 32 << 20, TRACEBACK_LEVELS = 40, HOOK_COUNT = 10000 };
+enum { LEAST_GARBAGE = 1 << 20, FIRST_GARBAGE = 8 << 20, MOST_GARBAGE = 64 << 20 };
+enum { TRACEBACK_LEVELS = 40, HOOK_COUNT = 10000 };
 
 static const char state_key = 0; /* its address is the registry key */
 #define NAME_KEY "mlax.core"     /* registry: the key's address, by which a second copy of the library is found out */
@@ -125,7 +127,9 @@ void mx_push_traceback(lua_State *L, int idx) {
 
 /* -- collecting -------------------------------------------------------------------------------------------------------
  * Lua sees 8 bytes in a userdata behind which a megabyte may lie. So the engine's live bytes are watched: when they
- * reach the ceiling, garbage is collected, and the next ceiling is half as much again, 32 MiB at least. */
+ * have grown by the budget since the last collection, garbage is collected. A small budget keeps the buffers in the
+ * processor's cache, a large one makes collections rare: it is led so that they take about a tenth of the time,
+ * whatever the script's own heap costs to mark. */
 
 static bool may_collect(const mx_state *s, lua_State *L) { return !s->in_gc && lua_gc(L, LUA_GCISRUNNING) == 1; }
 
@@ -161,15 +165,33 @@ static bool collect_for_memory(void *ud) { /* mx_ctx.collect */
   return true;
 }
 
-static void set_ceiling(mx_state *s) {
-  size_t live = atomic_load_explicit(&s->ctx.engine->live, memory_order_relaxed);
-  s->ceiling = live + (live / 2 > MIN_GARBAGE ? live / 2 : MIN_GARBAGE);
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static size_t live_bytes(const mx_state *s) { return atomic_load_explicit(&s->ctx.engine->live, memory_order_relaxed); }
+
+/* The next collection comes one budget from here. work, pause: seconds between the last two, and in the last. */
+static void plan_collection(mx_state *s, double work, double pause) {
+  size_t live = live_bytes(s), most = live / 2 > MOST_GARBAGE ? live / 2 : MOST_GARBAGE;
+  if (pause > work / 8) s->budget += s->budget / 2;
+  else if (pause < work / 20) s->budget -= s->budget / 4;
+  if (s->budget < LEAST_GARBAGE) s->budget = LEAST_GARBAGE;
+  if (s->budget > most) s->budget = most;
+  s->ceiling = live + s->budget;
+}
+
+static void collect_grown(lua_State *L, mx_state *s) {
+  double start = now(), work = start - s->collected;
+  collect_now(L, s);
+  s->collected = now();
+  plan_collection(s, work, s->collected - start);
 }
 
 static inline void collect_by_growth(lua_State *L, mx_state *s) {
-  if (atomic_load_explicit(&s->ctx.engine->live, memory_order_relaxed) < s->ceiling || !may_collect(s, L)) return;
-  collect_now(L, s);
-  set_ceiling(s);
+  if (live_bytes(s) >= s->ceiling && may_collect(s, L)) collect_grown(L, s);
 }
 
 /* -- enter and leave --------------------------------------------------------------------------------------------------
@@ -221,6 +243,7 @@ void mx_ok(lua_State *L, bool ok) {
 
 /* Raises "file:line: op: text in module". stack: ..., text */
 static int raise_text(lua_State *L, mx_state *s, const char *op, uint32_t site) {
+  if (site && mx_site_op(&s->ctx, site)) op = mx_site_op(&s->ctx, site);
   if (site) lua_pushfstring(L, "%s: ", mx_site_text(&s->ctx, site));
   else mx_push_where(L);
   lua_insert(L, -2);
@@ -401,7 +424,9 @@ static mx_state *new_state(lua_State *L, mlax_engine *engine) {
   s->print = (mx_print_options){6, 3, 1000};
   pthread_once(&fork_once, watch_forks);
   s->forks = atomic_load(&fork_count);
-  set_ceiling(s);
+  s->budget = FIRST_GARBAGE;
+  s->ceiling = atomic_load(&engine->live) + s->budget;
+  s->collected = now();
   return s;
 }
 

@@ -5,7 +5,8 @@
 
 #include <time.h>
 
-/* -- memory and threads --------------------------------------------------------------------------------------------------- */
+/* -- memory and threads
+ * --------------------------------------------------------------------------------------------------- */
 
 static int lsystem_memory(lua_State *L) { /* -> {live=, peak=, limit=, cached=} in bytes */
   mx_ctx *c = mx_enter(L, "memory");
@@ -40,7 +41,8 @@ static int lsystem_threads(lua_State *L) { /* threads([n]) -> n */
   mx_no_options(L, mx_args(L, 0, 1));
   if (!lua_isnil(L, 1)) {
     int64_t n = mx_check_int(L, 1, "the number of threads");
-    if (n < 1 || n > MAX_THREADS) return mx_error(L, "the number of threads is out of range (got %lld, need 1..%d)", (long long)n, MAX_THREADS);
+    if (n < 1 || n > MAX_THREADS)
+      return mx_error(L, "the number of threads is out of range (got %lld, need 1..%d)", (long long)n, MAX_THREADS);
     c->engine->threads = (int)n;
   }
   lua_pushinteger(L, c->engine->threads);
@@ -58,7 +60,8 @@ static int lsystem_deterministic(lua_State *L) { /* deterministic([on]) -> on */
   return 1;
 }
 
-/* -- devices ---------------------------------------------------------------------------------------------------------------- */
+/* -- devices
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static int lsystem_devices(lua_State *L) { /* -> list of texts that begin with the device's name */
   mx_ctx *c = mx_enter(L, "devices");
@@ -99,19 +102,25 @@ static int lsystem_device_put(lua_State *L) {
   return 1;
 }
 
-/* -- printing --------------------------------------------------------------------------------------------------------------- */
+/* -- printing
+ * --------------------------------------------------------------------------------------------------------------- */
 
-static int lsystem_print_options(lua_State *L) { /* print_options{precision=, edge=, threshold=} -> the options that hold */
+static int
+lsystem_print_options(lua_State *L) { /* print_options{precision=, edge=, threshold=} -> the options that hold */
   mx_enter(L, "print_options");
   mx_print_options *print = &MX_STATE(L)->print;
   struct {
     int64_t precision, edge, threshold;
   } o = {print->precision, print->edge, print->threshold};
-  const mx_option known[] = {{"precision", MX_OPT_INT, 0}, {"edge", MX_OPT_INT, sizeof(int64_t)}, {"threshold", MX_OPT_INT, 2 * sizeof(int64_t)},
+  const mx_option known[] = {{"precision", MX_OPT_INT, 0},
+                             {"edge", MX_OPT_INT, sizeof(int64_t)},
+                             {"threshold", MX_OPT_INT, 2 * sizeof(int64_t)},
                              {NULL, MX_OPT_BOOL, 0}};
   mx_options(L, mx_args(L, 0, 0), known, &o);
-  if (o.precision < 1 || o.precision > 17) return mx_error(L, "option 'precision' is out of range (got %lld, need 1..17)", (long long)o.precision);
-  if (o.edge < 1 || o.edge > 1000000) return mx_error(L, "option 'edge' is out of range (got %lld, need 1 or more)", (long long)o.edge);
+  if (o.precision < 1 || o.precision > 17)
+    return mx_error(L, "option 'precision' is out of range (got %lld, need 1..17)", (long long)o.precision);
+  if (o.edge < 1 || o.edge > 1000000)
+    return mx_error(L, "option 'edge' is out of range (got %lld, need 1 or more)", (long long)o.edge);
   if (o.threshold < 0 || o.threshold > INT32_MAX)
     return mx_error(L, "option 'threshold' is out of range (got %lld, need 0 or more)", (long long)o.threshold);
   *print = (mx_print_options){(int)o.precision, (int)o.edge, (int)o.threshold};
@@ -125,7 +134,8 @@ static int lsystem_print_options(lua_State *L) { /* print_options{precision=, ed
   return 1;
 }
 
-/* -- positions of others ---------------------------------------------------------------------------------------------------- */
+/* -- positions of others
+ * ---------------------------------------------------------------------------------------------------- */
 
 static int lsystem_ids(lua_State *L) { /* ids(x, {from = 0}): integer data that count from `from` -> from 1 */
   static const mx_option known[] = {{"from", MX_OPT_INT, 0}, {NULL, MX_OPT_BOOL, 0}};
@@ -140,7 +150,8 @@ static int lsystem_ids(lua_State *L) { /* ids(x, {from = 0}): integer data that 
   return mx_return(L, mx_add(c, mx_convert(c, x, dtype), mx_scalar_int(c, dtype, 1 - from)));
 }
 
-/* -- errors ------------------------------------------------------------------------------------------------------------------ */
+/* -- errors
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static int lsystem_traceback(lua_State *L) {
   mx_enter(L, "traceback");
@@ -180,7 +191,8 @@ static int lcore_check_options(lua_State *L) {
   lua_pushnil(L);
   while (lua_next(L, 2)) {
     lua_pop(L, 1);
-    if (lua_type(L, -1) != LUA_TSTRING) return mx_error(L, "a key of the options table is no string (got %s)", mx_show(L, -1));
+    if (lua_type(L, -1) != LUA_TSTRING)
+      return mx_error(L, "a key of the options table is no string (got %s)", mx_show(L, -1));
     const char *key = lua_tostring(L, -1);
     int i = 0;
     while (i < n && strcmp(names[i], key)) i++;

@@ -1,4 +1,5 @@
-/* take.c: operations that pick by positions: take, take_along_axis, one_hot, windows, segment_sum, nonzero, searchsorted. */
+/* take.c: operations that pick by positions: take, take_along_axis, one_hot, windows, segment_sum, nonzero,
+ * searchsorted. */
 #include "index_impl.h"
 
 mx_array *mx_const_ids(lua_State *L, int64_t n, const int64_t *v) {
@@ -14,7 +15,9 @@ mx_array *mx_const_ids(lua_State *L, int64_t n, const int64_t *v) {
   return x;
 }
 
-mx_array *mx_ids_exact(mx_ctx *c, mx_array *ids, int64_t size, int axis) { return mx_check_index(c, ids, size, axis, MX_BASE_EXACT); }
+mx_array *mx_ids_exact(mx_ctx *c, mx_array *ids, int64_t size, int axis) {
+  return mx_check_index(c, ids, size, axis, 1 + MX_INDEX_EXACT);
+}
 
 /* Integer positions: an array, or a Lua integer. */
 static mx_array *check_ids(lua_State *L, int idx, const char *what) {
@@ -30,7 +33,9 @@ static mx_array *check_ids(lua_State *L, int idx, const char *what) {
   return ids;
 }
 
-/* -- take ------------------------------------------------------------------------------------------------------------------- */
+/* -- take
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Positions from 0: negative ones count from the end; what lies outside stays outside. */
 static mx_array *from_zero(mx_ctx *c, mx_array *ids, int64_t n) {
@@ -38,7 +43,8 @@ static mx_array *from_zero(mx_ctx *c, mx_array *ids, int64_t n) {
   if (ids->aval.dtype == MLAX_UINT32 || ids->aval.dtype == MLAX_UINT64) dtype = MLAX_INT64;
   ids = mx_convert(c, ids, dtype);
   mx_array *zero = mx_scalar_int(c, dtype, 0);
-  return mx_select(c, mx_lt(c, ids, zero), mx_add(c, ids, mx_scalar_int(c, dtype, n)), mx_sub(c, ids, mx_scalar_int(c, dtype, 1)));
+  return mx_select(c, mx_lt(c, ids, zero), mx_add(c, ids, mx_scalar_int(c, dtype, n)),
+                   mx_sub(c, ids, mx_scalar_int(c, dtype, 1)));
 }
 
 static mx_array *take_axis(mx_ctx *c, mx_array *x, mx_array *ids, int axis, bool fill) {
@@ -78,7 +84,9 @@ static mx_dims along_shape(lua_State *L, const mx_array *x, const mx_array *ids,
     ok = s.v[i] == 1 || x->aval.shape[i] == 1;
     if (s.v[i] == 1) s.v[i] = x->aval.shape[i];
   }
-  if (!ok) mx_error(L, "the positions do not fit (got %s and %s, need equal lengths on the other axes)", mx_aval_text(&a, &x->aval), mx_aval_text(&b, &ids->aval));
+  if (!ok)
+    mx_error(L, "the positions do not fit (got %s and %s, need equal lengths on the other axes)",
+             mx_aval_text(&a, &x->aval), mx_aval_text(&b, &ids->aval));
   return s;
 }
 
@@ -120,7 +128,8 @@ static int ltake_one_hot(lua_State *L) {
   return mx_return(L, mx_convert(c, mx_eq(c, mx_expand(c, ids, ids->aval.ndim), classes), dtype));
 }
 
-/* -- windows ---------------------------------------------------------------------------------------------------------------- */
+/* -- windows
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* One start of a window from the value on top: from 0, checked. Static ones go to *v. */
 static mx_array *window_start(lua_State *L, const mx_array *x, const mx_dims *sizes, int axis, int64_t *v) {
@@ -132,8 +141,8 @@ static mx_array *window_start(lua_State *L, const mx_array *x, const mx_dims *si
   }
   *v = mx_check_int(L, -1, "a start");
   if (*v < 1 || *v > room)
-    mx_error(L, "the window leaves the array on axis %d (got start %lld, need 1..%lld for length %lld of %lld)", axis + 1, (long long)*v,
-             (long long)room, (long long)sizes->v[axis], (long long)x->aval.shape[axis]);
+    mx_error(L, "the window leaves the array on axis %d (got start %lld, need 1..%lld for length %lld of %lld)",
+             axis + 1, (long long)*v, (long long)room, (long long)sizes->v[axis], (long long)x->aval.shape[axis]);
   --*v;
   return NULL;
 }
@@ -152,7 +161,8 @@ static mx_array *starts_of_array(lua_State *L, const mx_array *x, const mx_dims 
   mx_ctx *c = &MX_STATE(L)->ctx;
   mx_array *all = check_ids(L, idx, "the starts"), *each[MX_MAX_NDIM];
   int n = x->aval.ndim;
-  if (all->aval.ndim != 1 || all->aval.shape[0] != n) mx_error(L, "one start an axis is needed (got %s, need %d)", mx_show(L, idx), n);
+  if (all->aval.ndim != 1 || all->aval.shape[0] != n)
+    mx_error(L, "one start an axis is needed (got %s, need %d)", mx_show(L, idx), n);
   if (n == 0) return mx_const_ids(L, 0, NULL);
   for (int i = 0; i < n; i++) each[i] = mx_ids_exact(c, mx_row(c, all, i), x->aval.shape[i] - sizes->v[i] + 1, i);
   return mx_stack(c, each, n, 0);
@@ -211,7 +221,8 @@ static int ltake_dynamic_update_slice(lua_State *L) {
   return mx_return(L, mx_dynamic_update_slice(c, mx_convert(c, x, dtype), mx_convert(c, y, dtype), starts));
 }
 
-/* -- sums by segment, positions by value -------------------------------------------------------------------------------------- */
+/* -- sums by segment, positions by value
+ * -------------------------------------------------------------------------------------- */
 
 static int ltake_segment_sum(lua_State *L) {
   mx_ctx *c = mx_enter(L, "segment_sum");
@@ -221,12 +232,14 @@ static int ltake_segment_sum(lua_State *L) {
   mx_text a, b;
   if (n < 0) return mx_error(L, "the number of segments is negative (got %lld)", (long long)n);
   if (x->aval.ndim == 0 || ids->aval.ndim != 1 || ids->aval.shape[0] != x->aval.shape[0])
-    return mx_error(L, "one segment id a row is needed (got %s for %s)", mx_aval_text(&a, &ids->aval), mx_aval_text(&b, &x->aval));
+    return mx_error(L, "one segment id a row is needed (got %s for %s)", mx_aval_text(&a, &ids->aval),
+                    mx_aval_text(&b, &x->aval));
   int dtype = x->aval.dtype == MLAX_BOOL ? MLAX_INT32 : x->aval.dtype;
   mx_dims shape = mx_dims_shape(&x->aval), axes = {1, {0}};
   shape.v[0] = n;
   ids = mx_ids_exact(c, ids, n, -1);
-  return mx_return(L, mx_scatter(c, &mx_prim_scatter_add, mx_full(c, dtype, &shape, 0), mx_convert(c, x, dtype), &ids, 1, &axes));
+  return mx_return(
+      L, mx_scatter(c, &mx_prim_scatter_add, mx_full(c, dtype, &shape, 0), mx_convert(c, x, dtype), &ids, 1, &axes));
 }
 
 static bool is_true(int dtype, const char *p) { return dtype == MLAX_BOOL ? *p != 0 : mx_load_double(dtype, p) != 0; }
@@ -280,7 +293,8 @@ static int ltake_searchsorted(lua_State *L) {
   if (s->aval.ndim != 1) return mx_error(L, "the sorted array is no vector (got %s)", mx_show(L, 1));
   int dtype = mx_dtype_promote(s->aval.dtype, s->aval.weak, v->aval.dtype, v->aval.weak, &weak);
   mx_dims shape = mx_dims_shape(&v->aval), flat = {1, {v->aval.size}};
-  mx_array *found = mx_searchsorted(c, mx_convert(c, s, dtype), mx_reshape(c, mx_convert(c, v, dtype), &flat), *side == 'r');
+  mx_array *found =
+      mx_searchsorted(c, mx_convert(c, s, dtype), mx_reshape(c, mx_convert(c, v, dtype), &flat), *side == 'r');
   return mx_return(L, mx_adds(c, mx_reshape(c, found, &shape), 1));
 }
 

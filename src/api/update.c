@@ -1,7 +1,8 @@
 /* update.c: x:at{...}: updated copies.
  *
- * Without index arrays the part that is updated is a box with steps: dynamic_update_slice where the steps are 1, else a select between
- * x and the padded update. With index arrays it is a scatter; integers and partial slices become index arrays too.
+ * Without index arrays the part that is updated is a box with steps: dynamic_update_slice where the steps are 1, else a
+ * select between x and the padded update. With index arrays it is a scatter; integers and partial slices become index
+ * arrays too.
  */
 #include "index_impl.h"
 
@@ -14,12 +15,13 @@ typedef struct update {
 } update;
 
 static const update updates[] = {
-    {"at:set", &mx_prim_scatter, NULL},         {"at:add", &mx_prim_scatter_add, mx_add},
-    {"at:mul", &mx_prim_scatter_mul, mx_mul},   {"at:min", &mx_prim_scatter_min, mx_minimum},
+    {"at:set", &mx_prim_scatter, NULL},           {"at:add", &mx_prim_scatter_add, mx_add},
+    {"at:mul", &mx_prim_scatter_mul, mx_mul},     {"at:min", &mx_prim_scatter_min, mx_minimum},
     {"at:max", &mx_prim_scatter_max, mx_maximum},
 };
 
-/* -- without index arrays -------------------------------------------------------------------------------------------------- */
+/* -- without index arrays
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Shapes of what x[key] gives (result) and of the box in x (box). */
 static void box_shapes(lua_State *L, const mx_ix *ix, mx_dims *result, mx_dims *box) {
@@ -82,18 +84,19 @@ static mx_array *update_box(lua_State *L, const update *u, mx_array *x, mx_array
   return v ? set_box(L, x, v, ix) : NULL;
 }
 
-/* -- with index arrays ------------------------------------------------------------------------------------------------------ */
+/* -- with index arrays
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* The axes of a result: those of the index arrays (from 0 on), x's axes (from X_AXIS on), new ones. */
 enum { X_AXIS = 100, NEW_AXIS = 1000 };
 
 typedef struct scatter {
-  int n;                       /* index arrays, partial slices and integers */
+  int n; /* index arrays, partial slices and integers */
   mx_array *ids[MX_MAX_NDIM];
-  mx_dims axes;                /* of x, one an index */
-  mx_aval space;               /* what the index arrays broadcast to */
-  int n_slices;                /* partial slices: axes behind those of the space */
-  mx_dims order;               /* the update's axes: index arrays, partial slices, whole axes */
+  mx_dims axes;  /* of x, one an index */
+  mx_aval space; /* what the index arrays broadcast to */
+  int n_slices;  /* partial slices: axes behind those of the space */
+  mx_dims order; /* the update's axes: index arrays, partial slices, whole axes */
 } scatter;
 
 static bool is_partial(const mx_array *x, const mx_ix_item *item) {
@@ -146,7 +149,8 @@ static void collect(lua_State *L, mx_array *x, const mx_ix *ix, scatter *s) {
     const mx_ix_item *item = &ix->items[i];
     mx_array *ids = NULL;
     if (item->kind == MX_IX_ARRAY) ids = add_ones(L, arrays[k++], s->n_slices);
-    else if (item->kind == MX_IX_INT) ids = mx_scalar_int(c, item->start > INT32_MAX ? MLAX_INT64 : MLAX_INT32, item->start);
+    else if (item->kind == MX_IX_INT)
+      ids = mx_scalar_int(c, item->start > INT32_MAX ? MLAX_INT64 : MLAX_INT32, item->start);
     else if (item->kind == MX_IX_SLICE && is_partial(x, item)) {
       ids = add_ones(L, slice_ids(L, c, item), s->n_slices - 1 - slice++);
       push_dim(L, &s->order, X_AXIS + item->axis);
@@ -156,7 +160,8 @@ static void collect(lua_State *L, mx_array *x, const mx_ix *ix, scatter *s) {
     s->axes.v[s->axes.n++] = item->axis;
   }
   for (int i = 0; i < ix->n; i++)
-    if (ix->items[i].kind == MX_IX_SLICE && !is_partial(x, &ix->items[i])) push_dim(L, &s->order, X_AXIS + ix->items[i].axis);
+    if (ix->items[i].kind == MX_IX_SLICE && !is_partial(x, &ix->items[i]))
+      push_dim(L, &s->order, X_AXIS + ix->items[i].axis);
 }
 
 /* Shape and kinds of axes of what x[key] gives: NumPy's placement. */
@@ -204,7 +209,8 @@ static mx_array *update_arrays(lua_State *L, const update *u, mx_array *x, mx_ar
   return v ? mx_scatter(c, u->scatter, x, v, s.ids, s.n, &s.axes) : NULL;
 }
 
-/* -- the object x:at{...} ----------------------------------------------------------------------------------------------------- */
+/* -- the object x:at{...}
+ * ----------------------------------------------------------------------------------------------------- */
 
 static int lat_new(lua_State *L) {
   mx_enter(L, "at");

@@ -75,9 +75,10 @@ static inline bool mx_failed(const mx_ctx *c) { return c->error.status != MLAX_O
 /* Writes status and text, cut at a UTF-8 character, into the caller's error (may be NULL). */
 mlax_status mx_report(mlax_error *to, mlax_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* -- sites: interned Lua lines (error.c) ----------------------------------------------------------------------------- */
+/* -- sites: interned Lua lines, and the operation there (error.c) ---------------------------------------------------- */
 uint32_t mx_site_intern(mx_ctx *c, const char *source, int line); /* 0 when there is no memory: "unknown" */
 const char *mx_site_text(const mx_ctx *c, uint32_t site);          /* "f.lua:12", or "?" */
+const char *mx_site_op(const mx_ctx *c, uint32_t site);            /* the operation that ran there when it was interned, or NULL */
 
 /* -- context --------------------------------------------------------------------------------------------------------- */
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine); /* retains the engine */

@@ -56,19 +56,22 @@ void mx_clear(mx_ctx *c) {
 
 /* -- sites ------------------------------------------------------------------------------------- */
 
-/* Site n is text[n - 1]. `slots` is a hash table of sites (0: free) with room for twice as many. */
+/* Site n is text[n - 1]: "f.lua:12", a zero, the operation there, a zero. `slots` is a hash table of sites (0: free) with room for twice as many. */
 struct mx_sites {
   char **text;
   uint32_t *slots;
   int count, cap, n_slot; /* n_slot: a power of two, or 0 */
 };
 
-static uint64_t text_hash(const char *s) { return mx_hash_bytes(0, s, strlen(s)); }
+static const char *op_of(const char *text) { return text + strlen(text) + 1; }
+static size_t site_bytes(const char *text) { return strlen(text) + strlen(op_of(text)) + 2; }
+static uint64_t text_hash(const char *s) { return mx_hash_bytes(0, s, site_bytes(s)); }
+static bool same_site(const char *a, const char *b) { return !strcmp(a, b) && !strcmp(op_of(a), op_of(b)); }
 
 /* The slot that holds this text, or the free one where it belongs. */
 static uint32_t *find_slot(const struct mx_sites *s, const char *text) {
   uint64_t mask = (uint64_t)s->n_slot - 1, i = text_hash(text) & mask;
-  while (s->slots[i] && strcmp(s->text[s->slots[i] - 1], text) != 0) i = (i + 1) & mask;
+  while (s->slots[i] && !same_site(s->text[s->slots[i] - 1], text)) i = (i + 1) & mask;
   return &s->slots[i];
 }
 
@@ -92,13 +95,14 @@ static struct mx_sites *sites_of(mx_ctx *c) {
 }
 
 uint32_t mx_site_intern(mx_ctx *c, const char *source, int line) {
-  char text[256];
+  char text[320];
   struct mx_sites *s = sites_of(c);
   if (!s) return 0;
-  snprintf(text, sizeof text, "%.240s:%d", source, line);
+  int n = snprintf(text, sizeof text, "%.240s:%d", source, line);
+  snprintf(text + n + 1, sizeof text - (size_t)n - 1, "%.48s", c->op ? c->op : "");
   uint32_t *slot = find_slot(s, text);
   if (*slot) return *slot;
-  size_t bytes = strlen(text) + 1;
+  size_t bytes = site_bytes(text);
   char *copy = mx_alloc(c->engine, bytes);
   if (!copy) return 0;
   s->text[s->count] = memcpy(copy, text, bytes);
@@ -109,10 +113,15 @@ const char *mx_site_text(const mx_ctx *c, uint32_t site) {
   return c->sites && site > 0 && site <= (uint32_t)c->sites->count ? c->sites->text[site - 1] : "?";
 }
 
+const char *mx_site_op(const mx_ctx *c, uint32_t site) {
+  const char *op = c->sites && site > 0 && site <= (uint32_t)c->sites->count ? op_of(c->sites->text[site - 1]) : "";
+  return *op ? op : NULL;
+}
+
 void mx_sites_free(mx_ctx *c) {
   struct mx_sites *s = c->sites;
   if (!s) return;
-  for (int i = 0; i < s->count; i++) mx_free(c->engine, s->text[i], strlen(s->text[i]) + 1);
+  for (int i = 0; i < s->count; i++) mx_free(c->engine, s->text[i], site_bytes(s->text[i]));
   mx_free(c->engine, s->text, (size_t)s->cap * sizeof *s->text);
   mx_free(c->engine, s->slots, (size_t)s->n_slot * sizeof *s->slots);
   mx_free(c->engine, s, sizeof *s);

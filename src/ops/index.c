@@ -8,8 +8,7 @@
  */
 #include "index_impl.h"
 
-/* -- shapes ----------------------------------------------------------------------------------------------------------
- */
+/* -- shapes ------------------------------------------------------------------------------------------------------- */
 
 static bool aval_make(mx_ctx *c, mx_aval *out, int dtype, int ndim, const int64_t *shape) {
   if (!mx_aval_make(c, out, dtype, ndim, shape)) return false;
@@ -128,8 +127,7 @@ static bool dynamic_update_slice_shape(mx_ctx *c, const mx_op *o, mx_aval *out) 
   return true;
 }
 
-/* -- operations ------------------------------------------------------------------------------------------------------
- */
+/* -- operations --------------------------------------------------------------------------------------------------- */
 
 static mx_array *id_of(mx_ctx *c, mx_array *ids) {
   if (!ids) return NULL;
@@ -186,8 +184,7 @@ mx_array *mx_dynamic_update_slice(mx_ctx *c, mx_array *x, mx_array *y, mx_array 
   return mx_bind1(c, &mx_prim_dynamic_update_slice, NULL, (mx_array *[]){x, y, id_of(c, starts)}, 3);
 }
 
-/* -- batching helpers -------------------------------------------------------------------------------------------------
- */
+/* -- batching helpers --------------------------------------------------------------------------------------------- */
 
 mx_array *mx_batch_align(mx_ctx *c, mx_array *x, int axis, int ndim) {
   if (!x || axis < 0) return x;
@@ -249,8 +246,7 @@ static mx_dims shifted_axes(const mx_dims *axes, int at, bool count) {
   return r;
 }
 
-/* -- gather ----------------------------------------------------------------------------------------------------------
- */
+/* -- gather ------------------------------------------------------------------------------------------------------- */
 
 /* d gather(x, ids) = gather(g, ids); what was filled in does not move */
 static mx_array *gather_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
@@ -299,8 +295,7 @@ static bool gather_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t siz
   return (*out = gather(c, o->in[0], ids, n, &all, (int)o->p->gather.fill)) != NULL;
 }
 
-/* -- scatter ---------------------------------------------------------------------------------------------------------
- */
+/* -- scatter ------------------------------------------------------------------------------------------------------ */
 
 /* scatter and scatter_add are linear in (x, updates) together: d scatter(x, u) = scatter(dx, du) */
 static bool scatter_jvp(mx_ctx *c, const mx_op *o, mx_array *const *t, mx_array **out, mx_array **dout) {
@@ -404,8 +399,7 @@ static bool scatter_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t si
 
 static double scatter_flops(const mx_op *o) { return o->prim->id == MX_PRIM_scatter ? 0 : (double)o->in_aval[1]->size; }
 
-/* -- windows ---------------------------------------------------------------------------------------------------------
- */
+/* -- windows ------------------------------------------------------------------------------------------------------ */
 
 static mx_array *dynamic_slice_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
   (void)i;
@@ -515,8 +509,7 @@ static bool dynamic_update_slice_batch(mx_ctx *c, const mx_op *o, const int *axe
   return (*out = mx_scatter(c, &mx_prim_scatter, x, y, ids, (int)all.n, &all)) != NULL;
 }
 
-/* -- records ---------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------ */
 
 #define SIZE_OF(member) sizeof(((mx_params *)0)->member)
 

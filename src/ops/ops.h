@@ -34,7 +34,7 @@ typedef union mx_params {
   struct { mx_dims lo, hi, interior; } pad;
   struct { mx_dims start, limit, step; } slice;
   struct { mx_dims x_contract, y_contract, x_batch, y_batch; int64_t dtype; } dot;
-  struct { int64_t size, axis, base; } check;              /* axis: for the message, from 0, or -1; base: 0, 1, or 3: from 1, no negative ids */
+  struct { int64_t size, axis, base; } check;              /* axis: for the message, from 0 (-1: none); base: 0 or 1, + MX_INDEX_EXACT */
   struct { mx_dims axes; int64_t fill; } gather;           /* fill: MX_GATHER_*, what ids outside give */
   struct { mx_dims sizes; } dynamic;                       /* dynamic_slice; dynamic_update_slice has none */
   struct { int64_t axis, keys; } sort;
@@ -44,6 +44,8 @@ typedef union mx_params {
 /* What a gather gives for ids outside: the nearest position; NaN, the least, (unsigned) the greatest value or true; zero. A derivative of
  * the second is a gather of the third, whose transpose is the scatter that drops. */
 enum { MX_GATHER_CLAMP, MX_GATHER_FILL, MX_GATHER_ZERO };
+
+enum { MX_INDEX_EXACT = 2 }; /* in check.base: negative ids are outside */
 
 /* For printing, hashing and files: the fields of a primitive's params. */
 typedef enum { MX_FIELD_END, MX_FIELD_INT, MX_FIELD_FLAG, MX_FIELD_DTYPE, MX_FIELD_DIMS } mx_field_kind;

@@ -4,8 +4,7 @@
 
 #include <math.h>
 
-/* -- keys ------------------------------------------------------------------------------------------------------------
- */
+/* -- keys --------------------------------------------------------------------------------------------------------- */
 
 static bool key_words(mx_ctx *c, mx_array *key, mx_array *k[2]) {
   mx_text t;
@@ -70,8 +69,7 @@ mx_array *mx_random_fold_in(mx_ctx *c, mx_array *key, mx_array *data) {
   return mx_stack(c, words, 2, 0);
 }
 
-/* -- bits ------------------------------------------------------------------------------------------------------------
- */
+/* -- bits --------------------------------------------------------------------------------------------------------- */
 
 /* 32 bits: the words' xor; fewer: its low bits; 64: both words. */
 mx_array *mx_random_bits(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype) {
@@ -89,8 +87,7 @@ mx_array *mx_random_bits(mx_ctx *c, mx_array *key, const mx_dims *shape, int dty
   return mx_reshape(c, bits, shape);
 }
 
-/* -- floats ----------------------------------------------------------------------------------------------------------
- */
+/* -- floats ------------------------------------------------------------------------------------------------------- */
 
 /* How a float is made of random bits: `bits` shifted right by `shift` fill the mantissa of 1.0, in an integer of its
  * width. */
@@ -232,8 +229,7 @@ mx_array *mx_random_logistic(mx_ctx *c, mx_array *key, const mx_dims *shape, int
   return mx_sub(c, mx_log(c, u), mx_log1p(c, mx_neg(c, u)));
 }
 
-/* -- integers --------------------------------------------------------------------------------------------------------
- */
+/* -- integers ----------------------------------------------------------------------------------------------------- */
 
 /* Numbers twice as wide as `span` (high and low half), modulo span: ((high % span) * (2^bits % span) + low % span) %
  * span, all wrapping. A span of 0 stands for all 2^bits numbers. */
@@ -265,8 +261,7 @@ mx_array *mx_random_randint(mx_ctx *c, mx_array *key, const mx_dims *shape, mx_a
   return mx_convert(c, mx_add(c, from, offset), dtype);
 }
 
-/* -- picks -----------------------------------------------------------------------------------------------------------
- */
+/* -- picks -------------------------------------------------------------------------------------------------------- */
 
 /* Sorted by random keys, as often as keeps the odds of equal keys small. */
 mx_array *mx_random_permutation(mx_ctx *c, mx_array *key, int64_t n) {

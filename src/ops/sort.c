@@ -1,8 +1,7 @@
 /* sort.c: order: sorting several arrays by some of them, and where values belong in a sorted array. */
 #include "index_impl.h"
 
-/* -- shapes ----------------------------------------------------------------------------------------------------------
- */
+/* -- shapes ------------------------------------------------------------------------------------------------------- */
 
 /* One operand fewer than a primitive may have: the derivative adds a count. */
 enum { SORT_MAX = MX_MAX_OUT - 1 };
@@ -41,8 +40,7 @@ static bool searchsorted_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return true;
 }
 
-/* -- operations ------------------------------------------------------------------------------------------------------
- */
+/* -- operations --------------------------------------------------------------------------------------------------- */
 
 bool mx_sort(mx_ctx *c, mx_array *const *x, int n, int keys, int axis, mx_array **out) {
   mx_params p = {.sort = {axis, keys}};
@@ -78,8 +76,7 @@ mx_array *mx_searchsorted(mx_ctx *c, mx_array *sorted, mx_array *v, bool right) 
   return vector ? mx_reshape(c, r, &shape) : r;
 }
 
-/* -- rules -----------------------------------------------------------------------------------------------------------
- */
+/* -- rules -------------------------------------------------------------------------------------------------------- */
 
 /* x where `axis` is addressed by positions of x's shape, and each other axis by a count */
 static mx_array *take_along(mx_ctx *c, mx_array *x, mx_array *positions, int axis) {
@@ -126,8 +123,7 @@ static bool searchsorted_batch(mx_ctx *c, const mx_op *o, const int *axes, int64
   return (*out = mx_bind1(c, o->prim, o->p, in, 2)) != NULL;
 }
 
-/* -- records ---------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------ */
 
 static const mx_field sort_fields[] = {{"axis", MX_FIELD_INT, offsetof(mx_params, sort.axis)},
                                        {"keys", MX_FIELD_INT, offsetof(mx_params, sort.keys)},

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-/* -- an engine for each test ------------------------------------------------------------------- */
+/* -- an engine for each test -------------------------------------------------------------------------------------- */
 
 typedef struct world {
   fault fault;
@@ -48,7 +48,7 @@ static inline void world_close(world *w) {
     mx_clear(c);                                                                                                       \
   } while (0)
 
-/* -- numbers ------------------------------------------------------------------------------------ */
+/* -- numbers ------------------------------------------------------------------------------------------------------ */
 
 static inline uint64_t next_bits(world *w) {
   w->seed ^= w->seed << 13;
@@ -60,7 +60,7 @@ static inline int64_t pick(world *w, int64_t least, int64_t most) {
   return least + (int64_t)(next_bits(w) % (uint64_t)(most - least + 1));
 }
 
-/* -- arrays ------------------------------------------------------------------------------------- */
+/* -- arrays ------------------------------------------------------------------------------------------------------- */
 
 static inline mx_array *make(mx_ctx *c, int dtype, const mx_dims *shape) {
   mx_aval a;
@@ -161,7 +161,7 @@ static inline void assert_same(const mx_array *got, const mx_array *want, double
   free(x), free(y);
 }
 
-/* -- laws --------------------------------------------------------------------------------------- */
+/* -- laws --------------------------------------------------------------------------------------------------------- */
 
 static inline mx_array *dot_of(mx_ctx *c, mx_array *x, mx_array *y) { return mx_sum(c, mx_mul(c, x, y), NULL, false); }
 

@@ -4,8 +4,7 @@
 
 #include <limits.h>
 
-/* -- a problem: x, ids, axes -----------------------------------------------------------------------------------------
- */
+/* -- a problem: x, ids, axes -------------------------------------------------------------------------------------- */
 
 typedef struct problem {
   int n; /* ids */
@@ -107,8 +106,7 @@ static void free_ids(const problem *p, int64_t **values) {
   for (int k = 0; k < p->n; k++) free(values[k]);
 }
 
-/* -- values ----------------------------------------------------------------------------------------------------------
- */
+/* -- values ------------------------------------------------------------------------------------------------------- */
 
 static double filled(int dtype) {
   switch (mx_dtype_kind(dtype)) {
@@ -237,8 +235,29 @@ static void test_scatter_order(void **state) {
   assert_memory_equal(bits[1], want, sizeof want);
 }
 
-/* -- windows ---------------------------------------------------------------------------------------------------------
- */
+/* Enough for several threads: whole rows, and single elements by two index arrays. */
+static void test_gather_threads(void **state) {
+  (void)state;
+  enum { ROWS = 1000, WIDTH = 16, N = 50000 };
+  world w;
+  mx_ctx *c = world_open(&w, 3);
+  mx_dims shape = {.n = 2, .v = {ROWS, WIDTH}}, n = {.n = 1, .v = {N}}, first = {.n = 1}, both = {.n = 2, .v = {0, 1}};
+  mx_array *x = random_array(&w, MLAX_FLOAT32, &shape), *ids[2] = {make(c, MLAX_INT32, &n), make(c, MLAX_INT64, &n)};
+  for (int i = 0; i < N; i++) {
+    ((int32_t *)mx_data(ids[0]))[i] = (int32_t)pick(&w, 0, ROWS - 1);
+    ((int64_t *)mx_data(ids[1]))[i] = pick(&w, 0, WIDTH - 1);
+  }
+  mx_array *rows = mx_gather(c, x, ids, 1, &first, false), *items = mx_gather(c, x, ids, 2, &both, true);
+  assert_true(rows && items);
+  for (int i = 0; i < N; i++) {
+    const float *from = (float *)mx_data(x) + ((int32_t *)mx_data(ids[0]))[i] * WIDTH;
+    assert_memory_equal((float *)mx_data(rows) + i * WIDTH, from, WIDTH * sizeof(float));
+    assert_true(((float *)mx_data(items))[i] == from[((int64_t *)mx_data(ids[1]))[i]]);
+  }
+  world_close(&w);
+}
+
+/* -- windows ------------------------------------------------------------------------------------------------------ */
 
 static void check_window(world *w) {
   mx_ctx *c = &w->ctx;
@@ -277,8 +296,7 @@ static void test_windows(void **state) {
   world_close(&w);
 }
 
-/* -- the check of positions ------------------------------------------------------------------------------------------
- */
+/* -- the check of positions --------------------------------------------------------------------------------------- */
 
 static void check_positions(mx_ctx *c, int dtype, int64_t size, int base, int n, const int64_t *given,
                             const int64_t *want) {
@@ -367,8 +385,7 @@ static void test_misuse(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ---------------------------------------------------------------------------------------------- */
 
 typedef struct application {
   const mx_primitive *prim;
@@ -577,8 +594,7 @@ static void test_batch_check(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------ */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;
@@ -608,6 +624,7 @@ int main(void) {
       cmocka_unit_test(test_gather),
       cmocka_unit_test(test_scatter),
       cmocka_unit_test(test_scatter_order),
+      cmocka_unit_test(test_gather_threads),
       cmocka_unit_test(test_windows),
       cmocka_unit_test(test_check_index),
       cmocka_unit_test(test_check_index_predicate),

@@ -30,8 +30,7 @@ static void assert_near(const mx_array *x, int n, const double *want, double tol
 #define NUMBERS(...)                                                                                                   \
   (int)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), (double[]) { __VA_ARGS__ }
 
-/* -- the hash --------------------------------------------------------------------------------------------------------
- */
+/* -- the hash ----------------------------------------------------------------------------------------------------- */
 
 /* Random123's known answers for threefry2x32 with 20 rounds: key, counter, result. */
 static void test_vectors(void **state) {
@@ -104,8 +103,7 @@ static void test_layouts(void **state) {
   world_close(&w);
 }
 
-/* -- JAX's numbers ---------------------------------------------------------------------------------------------------
- */
+/* -- JAX's numbers ------------------------------------------------------------------------------------------------ */
 
 static void test_keys(void **state) {
   (void)state;
@@ -168,8 +166,7 @@ static void test_choices(void **state) {
   world_close(&w);
 }
 
-/* -- ranges ----------------------------------------------------------------------------------------------------------
- */
+/* -- ranges ------------------------------------------------------------------------------------------------------- */
 
 static void assert_within(const mx_array *x, double least, double most) {
   assert_non_null(x);
@@ -283,8 +280,7 @@ static void test_misuse(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ---------------------------------------------------------------------------------------------- */
 
 enum { BITS, NORMAL, RANDINT, PERMUTATION, CHOICE, CATEGORICAL, FOLD_IN, KEYS, DRAWS };
 
@@ -342,8 +338,7 @@ static void test_derivative(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------ */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;

@@ -21,8 +21,7 @@ static mx_array *random_keys(world *w, int dtype, const mx_dims *shape) {
   return x;
 }
 
-/* -- sort ------------------------------------------------------------------------------------------------------------
- */
+/* -- sort --------------------------------------------------------------------------------------------------------- */
 
 /* A lane of several operands as rows of doubles. */
 typedef struct row {
@@ -143,8 +142,7 @@ static void test_argsort(void **state) {
   world_close(&w);
 }
 
-/* -- search ----------------------------------------------------------------------------------------------------------
- */
+/* -- search ------------------------------------------------------------------------------------------------------- */
 
 static void check_search(world *w, int dtype) {
   mx_ctx *c = &w->ctx;
@@ -185,8 +183,7 @@ static void test_search(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ---------------------------------------------------------------------------------------------- */
 
 typedef struct application {
   mx_params p;
@@ -260,8 +257,7 @@ static void test_batch_search(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------ */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;

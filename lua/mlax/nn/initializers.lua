@@ -54,6 +54,9 @@ I.normal = scaled("normal", 1e-2, random.normal)
 --- truncated_normal(stddev = 0.01): stddev times a normal value cut to [-2, 2]; the cut is not made up for.
 I.truncated_normal = scaled("truncated_normal", 1e-2, draw_truncated)
 
+-- The caller's lists are his: he may change them.
+local function copy(v) return type(v) == "table" and table.move(v, 1, #v, 1, {}) or v end
+
 local function product(shape, axes)
   local n = 1
   for _, axis in ipairs(axes) do n = n * shape[axis] end
@@ -66,12 +69,8 @@ local function fans(shape, o)
   if ndim < 2 then
     check.fail("variance_scaling", "the fans of a shape of fewer than 2 axes are not defined (got {%s})", table.concat(shape, ", "))
   end
-  local function length(name, otherwise)
-    local axes = o[name]
-    if axes == nil then axes = otherwise end
-    return product(shape, check.axes("variance_scaling", name, axes, ndim))
-  end
-  local size_in, size_out, size_batch = length("in_axis", -2), length("out_axis", -1), length("batch_axis", {})
+  local function length(name) return product(shape, check.axes("variance_scaling", name, o[name], ndim)) end
+  local size_in, size_out, size_batch = length("in_axis"), length("out_axis"), length("batch_axis")
   local total = 1
   for i = 1, ndim do total = total * shape[i] end
   local field = total / size_in / size_out / size_batch
@@ -114,9 +113,8 @@ function I.variance_scaling(scale, mode, distribution, options, ...)
   local o = check.options(op, options, "in_axis out_axis batch_axis", ...)
   scale = check.number(op, "scale", scale) + 0.0
   local fan, draw = one_of(op, "mode", mode, divisor), one_of(op, "distribution", distribution, distribution_of)
-  local in_axis, out_axis, batch_axis = o.in_axis or -2, o.out_axis or -1, o.batch_axis or {}
-  return intern(op, {scale, mode, distribution, in_axis, out_axis, batch_axis}, function()
-    local axes = {in_axis = in_axis, out_axis = out_axis, batch_axis = batch_axis}
+  local axes = {in_axis = copy(o.in_axis or -2), out_axis = copy(o.out_axis or -1), batch_axis = copy(o.batch_axis or {})}
+  return intern(op, {scale, mode, distribution, axes}, function()
     return function(key, shape, dtype)
       dtype = dtype or "float32"
       local n = fan(fans(shape, axes))

@@ -37,7 +37,8 @@ local function schedule(name, required, options, make)
   schedules[name] = function(...)
     local args = {}
     for i = 1, #required do args[i] = check.number(name, required[i], (select(i, ...))) + 0.0 end
-    local o = check.options(name, select(#required + 1, ...), options)
+    local o = {}
+    for option, value in pairs(check.options(name, (select(#required + 1, ...)), options)) do o[option] = value end
     check.last(name, select(#required + 2, ...))
     return intern("schedule." .. name, {args, o}, function()
       args[#args + 1] = o

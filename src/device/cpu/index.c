@@ -18,8 +18,7 @@
 enum { BLOCK = 1024 };
 #define OUTSIDE INT64_MIN
 
-/* -- positions to offsets --------------------------------------------------------------------------------------------
- */
+/* -- positions to offsets ----------------------------------------------------------------------------------------- */
 
 /* How ids address an array. The axes of s are merged where all ids allow it. */
 typedef struct addresses {
@@ -106,8 +105,7 @@ static void offsets_fill(const addresses *a, int64_t first, int64_t n, int64_t *
   }
 }
 
-/* -- blocks ----------------------------------------------------------------------------------------------------------
- */
+/* -- blocks ------------------------------------------------------------------------------------------------------- */
 
 /* The elements at one position, on two sides. The last axis is the run. */
 typedef struct block {
@@ -170,8 +168,7 @@ COPY(copy_8, uint64_t)
 
 static combine copy_of(size_t item) { return item == 1 ? copy_1 : item == 2 ? copy_2 : item == 4 ? copy_4 : copy_8; }
 
-/* -- gather ----------------------------------------------------------------------------------------------------------
- */
+/* -- gather ------------------------------------------------------------------------------------------------------- */
 
 typedef struct gather_work {
   addresses a;
@@ -262,8 +259,7 @@ static bool gather(mx_ctx *c, const mx_kernel_args *k) {
   return true;
 }
 
-/* -- scatter ---------------------------------------------------------------------------------------------------------
- */
+/* -- scatter ------------------------------------------------------------------------------------------------------ */
 
 #define COMBINE(name, T, load, store, expression)                                                                      \
   static void name(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t n) {                    \
@@ -395,8 +391,7 @@ static bool scatter(mx_ctx *c, const mx_kernel_args *k) {
   return true;
 }
 
-/* -- windows ---------------------------------------------------------------------------------------------------------
- */
+/* -- windows ------------------------------------------------------------------------------------------------------ */
 
 /* The offset of a window in an array with these strides; starts are moved so that it fits. */
 static int64_t window_offset(const mx_aval *x, const int64_t *strides, const mx_tensor *starts, const int64_t *sizes) {
@@ -435,10 +430,7 @@ static bool dynamic_update_slice(mx_ctx *c, const mx_kernel_args *k) {
   return true;
 }
 
-/* -- the check of positions ------------------------------------------------------------------------------------------
- */
-
-enum { FROM_ONE = 1, NO_NEGATIVE = 2 }; /* bits of the params' base */
+/* -- the check of positions --------------------------------------------------------------------------------------- */
 
 typedef struct check_work {
   int64_t size, first;    /* the ids from `first` on count 0, 1, ... */
@@ -492,8 +484,8 @@ static bool check_fail(mx_ctx *c, const check_work *w, int64_t axis) {
 static bool check_index(mx_ctx *c, const mx_kernel_args *k) {
   const mx_tensor *ids = &k->in[0], *out = &k->out[0];
   int64_t size = k->p->check.size, how = k->p->check.base;
-  check_work w = {.size = size, .first = how & FROM_ONE, .in = ids->aval->dtype, .out = out->aval->dtype};
-  w.negative = how & NO_NEGATIVE ? 0 : size;
+  check_work w = {.size = size, .first = how & 1, .in = ids->aval->dtype, .out = out->aval->dtype};
+  w.negative = how & MX_INDEX_EXACT ? 0 : size;
   int64_t strides[3][MX_MAX_NDIM];
   char *base[3] = {out->data, ids->data};
   mx_strides_contiguous(out->aval, strides[0]);

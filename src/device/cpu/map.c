@@ -3,6 +3,7 @@
 
 enum {
   BLOCK = 512,        /* elements */
+  PART = 50000000,    /* nanoseconds on one thread */
   LONG_RUN = 64,      /* from here on a run is used where it lies, and the block ends with it */
   UNIT = 64,          /* chunks for threads begin at multiples */
   TURN_SIZE = 1 << 14 /* a transposed operand of so many elements is copied as a whole first, by tiles */
@@ -81,6 +82,7 @@ static const void *operand_next(operand *o, int64_t n) {
 typedef struct job {
   const mx_map *map;
   const mx_tensor *in, *out;
+  int64_t lo, hi; /* the part of the result that is computed now */
   int chunks;
 } job;
 
@@ -108,9 +110,9 @@ static void map_range(const job *j, int64_t lo, int64_t hi) {
 
 static void map_chunk(void *arg, int i) {
   const job *j = arg;
-  int64_t units = (j->out->aval->size + UNIT - 1) / UNIT;
-  int64_t lo = units * i / j->chunks * UNIT, hi = units * (i + 1) / j->chunks * UNIT;
-  map_range(j, lo, hi < j->out->aval->size ? hi : j->out->aval->size);
+  int64_t units = (j->hi - j->lo + UNIT - 1) / UNIT;
+  int64_t lo = j->lo + units * i / j->chunks * UNIT, hi = j->lo + units * (i + 1) / j->chunks * UNIT;
+  map_range(j, lo, hi < j->hi ? hi : j->hi);
 }
 
 /* A large operand whose rows are scattered in memory: reading it in the result's order would waste most of each cache
@@ -122,11 +124,17 @@ static bool is_transposed(const mx_tensor *t, const mx_aval *shape) {
   return w.ndim > 1 && mx_walk_stride(&w) != 0 && mx_walk_stride(&w) != (int64_t)w.size;
 }
 
-static void map_all(mx_ctx *c, job *j) {
-  const mx_aval *a = j->out->aval;
-  j->chunks = a->size < BLOCK ? 1 : mx_chunks(c->engine, a->size, j->map->ns);
-  if (j->chunks <= 1) map_range(j, 0, a->size);
-  else mx_parallel(c->engine, j->chunks, map_chunk, j);
+/* In parts of about PART nanoseconds, between which an interrupt is heard. */
+static bool map_all(mx_ctx *c, job *j) {
+  int64_t n = j->out->aval->size, part = (int64_t)(PART / j->map->ns) / UNIT * UNIT;
+  for (; j->lo < n; j->lo = j->hi) {
+    if (j->lo > 0 && !mx_poll(c)) return false;
+    j->hi = n - j->lo < part ? n : j->lo + part;
+    j->chunks = j->hi - j->lo < BLOCK ? 1 : mx_chunks(c->engine, j->hi - j->lo, j->map->ns);
+    if (j->chunks <= 1) map_range(j, j->lo, j->hi);
+    else mx_parallel(c->engine, j->chunks, map_chunk, j);
+  }
+  return true;
 }
 
 /* The same with transposed operands brought into a row first. */
@@ -143,7 +151,7 @@ static bool map_turned(mx_ctx *c, const mx_map *m, const mx_tensor *in, const mx
     turned[k] = (mx_tensor){data, in[k].aval, strides[k], true};
     ok = data != NULL;
   }
-  if (ok) map_all(c, &(job){m, turned, out, 1});
+  ok = ok && map_all(c, &(job){.map = m, .in = turned, .out = out});
   for (int k = 0; k < m->n_in; k++)
     if (bytes[k]) mx_scratch_free(c, turned[k].data, bytes[k]);
   return ok;
@@ -153,6 +161,5 @@ bool mx_cpu_map(mx_ctx *c, const mx_map *m, const mx_tensor *in, const mx_tensor
   if (out->aval->size == 0) return true;
   for (int k = 0; k < m->n_in; k++)
     if (is_transposed(&in[k], out->aval)) return map_turned(c, m, in, out);
-  map_all(c, &(job){m, in, out, 1});
-  return true;
+  return map_all(c, &(job){.map = m, .in = in, .out = out});
 }

@@ -20,7 +20,7 @@ typedef struct mx_map {
   double ns;                     /* about how long an element takes */
 } mx_map;
 /* out = loop(in...), the operands broadcast to out's shape; out may be one of them if it has its shape and dtype.
- * False: no memory. */
+ * False: no memory, or an interrupt. */
 bool mx_cpu_map(mx_ctx *c, const mx_map *m, const mx_tensor *in, const mx_tensor *out);
 
 /* A position in a tensor seen in a broadcast shape, in row-major order. */

@@ -12,8 +12,7 @@
 
 enum { SHORT_RUN = 16, RADIX_FROM = 512, DIGIT = 11, BUCKETS = 1 << DIGIT, MAX_PASSES = 6 };
 
-/* -- keys ------------------------------------------------------------------------------------------------------------
- */
+/* -- keys --------------------------------------------------------------------------------------------------------- */
 
 /* U: the unsigned type; SIGN its highest bit; INF the bits of infinity */
 #define KEY_FLOAT(name, U, SIGN, INF)                                                                                  \
@@ -41,11 +40,20 @@ KEY_FLOAT(float64, uint64_t, UINT64_C(1) << 63, UINT64_C(0x7ff0000000000000))
 /* A bool is a byte of 0 or 1. */
 #define KEY_TYPES(X)                                                                                                   \
   X(BOOL, uint8)                                                                                                       \
-  X(INT8, int8) X(INT16, int16) X(INT32, int32) X(INT64, int64) X(UINT8, uint8) X(UINT16, uint16) X(UINT32, uint32)    \
-      X(UINT64, uint64) X(FLOAT16, float16) X(BFLOAT16, bfloat16) X(FLOAT32, float32) X(FLOAT64, float64)
+  X(INT8, int8)                                                                                                        \
+  X(INT16, int16)                                                                                                      \
+  X(INT32, int32)                                                                                                      \
+  X(INT64, int64)                                                                                                      \
+  X(UINT8, uint8)                                                                                                      \
+  X(UINT16, uint16)                                                                                                    \
+  X(UINT32, uint32)                                                                                                    \
+  X(UINT64, uint64)                                                                                                    \
+  X(FLOAT16, float16)                                                                                                  \
+  X(BFLOAT16, bfloat16)                                                                                                \
+  X(FLOAT32, float32)                                                                                                  \
+  X(FLOAT64, float64)
 
-/* -- words -----------------------------------------------------------------------------------------------------------
- */
+/* -- words -------------------------------------------------------------------------------------------------------- */
 
 typedef uint64_t packed;
 typedef struct wide {
@@ -90,8 +98,7 @@ static void wide_fill(wide *w, int64_t n, int dtype, const char *x, int64_t stri
 FOLLOW(packed)
 FOLLOW(wide)
 
-/* -- sorting words ---------------------------------------------------------------------------------------------------
- */
+/* -- sorting words ------------------------------------------------------------------------------------------------ */
 
 /* Each sorts the n words of `a` stably with `b` as room, and returns the one of the two that holds the result. */
 #define SORT_WORDS(word)                                                                                               \
@@ -149,8 +156,7 @@ FOLLOW(wide)
 SORT_WORDS(packed)
 SORT_WORDS(wide)
 
-/* -- lanes -----------------------------------------------------------------------------------------------------------
- */
+/* -- lanes -------------------------------------------------------------------------------------------------------- */
 
 typedef struct sort_work {
   const mx_kernel_args *k;
@@ -226,8 +232,7 @@ static bool sort(mx_ctx *c, const mx_kernel_args *k) {
   return true;
 }
 
-/* -- binary search ---------------------------------------------------------------------------------------------------
- */
+/* -- binary search ------------------------------------------------------------------------------------------------ */
 
 /* How many of n sorted elements lie before v: those less, or where `right` those not greater. */
 #define SEARCH_CASE(NAME, name)                                                                                        \

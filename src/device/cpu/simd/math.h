@@ -36,7 +36,7 @@ MX_INLINE double f64_of_bits(int64_t i) {
 #define F32_ROUND 12582912.0f        /* 1.5 * 2^23: adding it rounds to an integer, found in the low bits */
 #define F64_ROUND 6755399441055744.0 /* 1.5 * 2^52 */
 
-MX_INLINE float f32_scale(int32_t n) { return f32_of_bits((int32_t)((uint32_t)(n + 127) << 23)); } /* 2^n */
+MX_INLINE float f32_scale(int32_t n) { return f32_of_bits((int32_t)(((uint32_t)n + 127) << 23)); } /* 2^n */
 
 /* -- float inside ----------------------------------------------------------------------------------------------------
  */
@@ -46,7 +46,7 @@ MX_INLINE float f32_exp(float x) {
   x = x > 90.0f ? 90.0f : x;
   x = x < -105.0f ? -105.0f : x;
   float t = x * 1.44269504f + F32_ROUND;
-  int32_t n = f32_bits(t) - 0x4B400000, half = n >> 1;
+  int32_t n = (int32_t)((uint32_t)f32_bits(t) - 0x4B400000u), half = n >> 1;
   t -= F32_ROUND;
   float r = x - t * 0.693359375f + t * 2.12194440e-4f;
   float p = 1.3782466e-3f * r + 8.3686700e-3f;
@@ -61,7 +61,8 @@ MX_INLINE float f32_exp(float x) {
 MX_INLINE float f32_log(float x) {
   bool small = x < 1.17549435e-38f;
   int32_t b = f32_bits(small ? x * 8388608.0f : x), e = (int32_t)((uint32_t)b - 0x3F3504F3u) >> 23;
-  float k = (float)(small ? e - 23 : e), f = f32_of_bits(b - (int32_t)((uint32_t)e << 23)) - 1.0f, z = f * f;
+  float k = (float)(small ? e - 23 : e), f = f32_of_bits((int32_t)((uint32_t)b - ((uint32_t)e << 23))) - 1.0f,
+        z = f * f;
   float p = 7.0376836292e-2f * f - 1.1514610310e-1f;
   p = p * f + 1.1676998740e-1f;
   p = p * f - 1.2420140846e-1f;
@@ -153,7 +154,7 @@ MX_INLINE double f64_exp_core(double x) {
 MX_INLINE double f64_log_of_float(float x) {
   bool small = x < 1.17549435e-38f;
   int32_t b = f32_bits(small ? x * 8388608.0f : x), e = (int32_t)((uint32_t)b - 0x3F3504F3u) >> 23;
-  double k = (double)(float)(small ? e - 23 : e), m = (double)f32_of_bits(b - (int32_t)((uint32_t)e << 23));
+  double k = (double)(float)(small ? e - 23 : e), m = (double)f32_of_bits((int32_t)((uint32_t)b - ((uint32_t)e << 23)));
   double s = (m - 1.0) / (m + 1.0), z = s * s;
   double p = 0.11764705882352941 * z + 0.13333333333333333; /* 2/17, 2/15, ... */
   p = p * z + 0.15384615384615385;
