@@ -411,6 +411,7 @@ static int
 close_state(lua_State *L) { /* __gc of the state: the last of our finalizers, since it was the first object */
   mx_state *s = lua_touserdata(L, 1);
   if (s->ctx.engine) {
+    mx_frame_release(&s->ctx, 0);
     mx_ctx_close(&s->ctx);
     s->ctx.engine = NULL;
   }
