@@ -71,11 +71,12 @@ all: $(BUILD)/libmlax.a $(BUILD)/libmlax.so $(BUILD)/lua/mlax/core.so $(BUILD)/m
 
 # -- compile ------------------------------------------------------------------------------------------------------------
 
+FLAGS = $(CC) $(filter-out -Werror,$(ALL_CFLAGS)) $(BLAS_CFLAGS) $(LUA_CFLAGS)
 # Rewritten only when it changes; all objects depend on it. It also says what is missing before the first compiler error does.
 $(BUILD)/flags: FORCE
 	@sh .ci/deps check build
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS) $(LUA_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(BLAS_CFLAGS) $(LUA_CFLAGS)' > $@
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
 $(OBJ)/src/api/%.o $(OBJ)/src/cli/%.o: private CPPFLAGS += $(LUA_CFLAGS)
 $(OBJ)/src/%.o: src/%.c $(BUILD)/flags
@@ -149,17 +150,20 @@ $(BUILD)/mlax: $(CLI_OBJ) $(API_OBJ) $(CORE_OBJ) $(EMBED_OBJ) $(BUILD)/gen/progr
 	$(Q)$(LINK) -Wl,--dynamic-list=$(BUILD)/gen/program.map -o $@ $(filter %.o,$^) -Wl,--whole-archive $(filter %.a,$(LUA_LIBS)) \
 	  -Wl,--no-whole-archive $(filter-out %.a,$(LUA_LIBS)) $(CORE_LIBS)
 
+# As many jobs as cores, where nobody said how many.
+PARALLEL_MAKE = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
 # -- run ----------------------------------------------------------------------------------------------------------------
 
 DEMO ?= lua/examples/digits.lua
 demo:
 	@sh .ci/deps install build
-	@$(MAKE) --no-print-directory all
+	@$(PARALLEL_MAKE) all
 	@$(BUILD)/mlax $(DEMO)
 
 test:
 	@sh .ci/deps install test
-	@$(MAKE) --no-print-directory all ctests
+	@$(PARALLEL_MAKE) all ctests
 	@BUILD=$(BUILD) LUA=$(LUA) sh tests/run $(SUITES)
 
 # C tests see the internals, so they link all objects. test_host.c is a host: libmlax.so and mlax.h, nothing else.
@@ -187,14 +191,14 @@ bench: all
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 sanitize:
 	@sh .ci/deps install test
-	@$(MAKE) --no-print-directory BUILD=build-asan SAN='$(SAN_FLAGS)' OPT=-O1 build-asan/mlax ctests
+	@$(PARALLEL_MAKE) BUILD=build-asan SAN='$(SAN_FLAGS)' OPT=-O1 build-asan/mlax ctests
 	@BUILD=build-asan LUA=build-asan/mlax ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 \
 	  LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 sh tests/run $(or $(SUITES),c spec)
 valgrind: all ctests
 	@BUILD=$(BUILD) LUA=$(LUA) WRAP='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite' \
 	  OPENBLAS_NUM_THREADS=1 sh tests/run c
 clang:
-	@$(MAKE) --no-print-directory BUILD=build-clang CC=clang WERROR=1 all
+	@$(PARALLEL_MAKE) BUILD=build-clang CC=clang WERROR=1 all
 
 lint:
 	@sh .ci/deps install lint

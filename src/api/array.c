@@ -248,24 +248,26 @@ static int larray_eq(lua_State *L) { /* identity: two userdata may hold one arra
 }
 
 /* The number on one side of < or <=. */
-static double ordered(lua_State *L, int idx, const char *way) {
+static double ordered(lua_State *L, int idx, const char *method, const char *way) {
   if (lua_type(L, idx) == LUA_TNUMBER) return lua_tonumber(L, idx);
   mx_array *x = mx_check_strict(L, idx, "an operand");
   if (x->aval.size != 1)
-    mx_error(L, "only arrays of one element have an order (got %s): write x:%s(y)", mx_show(L, idx), way);
-  return mx_array_item_double(mx_check_value(L, x, "ordered"));
+    mx_error(L, "only arrays of one element have an order (got %s): write x:%s(y)", mx_show(L, idx), method);
+  return mx_array_item_double(mx_check_value(L, x, way));
 }
 
 static int larray_lt(lua_State *L) {
   mx_enter(L, "<");
-  double x = ordered(L, 1, "lt"), y = ordered(L, 2, "lt");
+  const char *way = "ordered (x:lt(y) compares element by element)";
+  double x = ordered(L, 1, "lt", way), y = ordered(L, 2, "lt", way);
   lua_pushboolean(L, x < y);
   return 1;
 }
 
 static int larray_le(lua_State *L) {
   mx_enter(L, "<=");
-  double x = ordered(L, 1, "le"), y = ordered(L, 2, "le");
+  const char *way = "ordered (x:le(y) compares element by element)";
+  double x = ordered(L, 1, "le", way), y = ordered(L, 2, "le", way);
   lua_pushboolean(L, x <= y);
   return 1;
 }

@@ -647,8 +647,17 @@ static int ljit(lua_State *L) {
   return 1;
 }
 
-static const mx_reg functions[] = {
-    {"jit", ljit, MX_IN_CORE}, {"jit_function", ljit_function, MX_IN_CORE}, {NULL, NULL, 0}};
+static int lis_jit(lua_State *L) { /* core.is_jit(v) */
+  lua_settop(L, 1);
+  bool yes = lua_isuserdata(L, 1) && lua_getmetatable(L, 1) && lua_topointer(L, -1) == MX_STATE(L)->jit_meta;
+  lua_pushboolean(L, yes);
+  return 1;
+}
+
+static const mx_reg functions[] = {{"jit", ljit, MX_IN_CORE},
+                                   {"jit_function", ljit_function, MX_IN_CORE},
+                                   {"is_jit", lis_jit, MX_IN_CORE},
+                                   {NULL, NULL, 0}};
 
 /* The methods table is core.jit_methods: the Lua half adds program and cost. */
 void mx_open_jit(lua_State *L) {
