@@ -30,6 +30,7 @@ enum { MX_GEMM_PACK = 320 * 32 }; /* elements of scratch that a call of float32 
 
 typedef struct mx_gemm_table {
   int row_unit, column_unit;                                 /* tiles are best cut at multiples of these */
+  int few_rows;                                              /* up to so many rows BLAS is slower, whatever the size */
   void (*float32)(const mx_gemm *g, mx_tile t, float *pack); /* NULL: BLAS is better */
   /* by dtype: integers wrap, bool is or of ands; b_col is 1 (or n is) */
   void (*rows[MX_DTYPE_COUNT])(const mx_gemm *g, mx_tile t);
