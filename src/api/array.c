@@ -523,10 +523,7 @@ void mx_open_array(lua_State *L) {
   lua_getfield(L, -1, "own_chunks");
   lua_getupvalue(L, -1, 1); /* stack: core, function, state */
   lua_remove(L, -2);
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key) != LUA_TTABLE) { /* arrays of an earlier opening keep theirs */
-    lua_pop(L, 1);
-    lua_createtable(L, 0, 32);
-  }
+  lua_createtable(L, 0, 32);
   for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
     lua_pushvalue(L, -2);
     lua_pushcclosure(L, events[i].function, 1);

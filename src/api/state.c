@@ -19,6 +19,7 @@ enum { LEAST_GARBAGE = 1 << 20, FIRST_GARBAGE = 8 << 20, MOST_GARBAGE = 64 << 20
 enum { TRACEBACK_LEVELS = 40, HOOK_COUNT = 10000 };
 
 static const char state_key = 0; /* its address is the registry key */
+static const char core_key = 0;  /* registry: the core table; a second opening (package.loaded was cleared) gives it again */
 #define NAME_KEY "mlax.core"     /* registry: the key's address, by which a second copy of the library is found out */
 
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -521,6 +522,7 @@ MLAX_API int luaopen_mlax_core(lua_State *L);
 int luaopen_mlax_core(lua_State *L) {
   luaL_checkversion(L);
   refuse_other_copy(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &core_key) == LUA_TTABLE) return 1;
   if (!mx_state_of(L)) install_default(L);
   lua_newtable(L);
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
@@ -539,5 +541,7 @@ int luaopen_mlax_core(lua_State *L) {
   mx_open_jit(L);
   mx_open_io(L);
   mx_open_system(L);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &core_key);
   return 1;
 }
