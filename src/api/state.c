@@ -539,12 +539,8 @@ void mx_register(lua_State *L, const mx_reg *list) {
 
 static const mx_reg state_functions[] = {{"own_chunks", own_chunks, MX_IN_CORE}, {NULL, NULL, 0}};
 
-MLAX_API int luaopen_mlax_core(lua_State *L);
-int luaopen_mlax_core(lua_State *L) {
-  luaL_checkversion(L);
-  refuse_other_copy(L);
-  if (!mx_state_of(L)) install_default(L);
-  lua_newtable(L);
+/* stack: the new core table. [-0, +0] */
+static void open_all(lua_State *L) {
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
     lua_newtable(L);
     lua_setfield(L, -2, places[i].table);
@@ -561,5 +557,21 @@ int luaopen_mlax_core(lua_State *L) {
   mx_open_jit(L);
   mx_open_io(L);
   mx_open_system(L);
+}
+
+/* Once a state: whoever clears package.loaded and requires again gets the same table. A second set of metatables would
+ * not know the arrays and treedefs of the first. */
+MLAX_API int luaopen_mlax_core(lua_State *L);
+int luaopen_mlax_core(lua_State *L) {
+  static const char core_key = 0;
+  luaL_checkversion(L);
+  refuse_other_copy(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &core_key) == LUA_TTABLE) return 1;
+  lua_pop(L, 1);
+  if (!mx_state_of(L)) install_default(L);
+  lua_newtable(L);
+  open_all(L);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &core_key);
   return 1;
 }
