@@ -26,6 +26,8 @@ typedef struct mx_work {
   mx_linear *linear;
   mx_program *program;
   mx_arena memory;
+  void *owned; /* something else that must not be lost, and how it is freed */
+  void (*free_owned)(struct mx_work *w);
   mx_array *const *tracers; /* during the call */
 } mx_work;
 
