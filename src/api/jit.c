@@ -259,7 +259,7 @@ static key_leaf leaf_key(const mx_flat *f, int i, bool is_static, bool captured)
   return k;
 }
 
-static bool push_part_reason(lua_State *L, const entry *e, int key_field, const char *what, const key_part *k, int at) {
+static bool push_part_reason(lua_State *L, int key_field, const char *what, const key_part *k, int at) {
   const mx_flat *f = mx_flat_at(L, at);
   int i = first_misfit(k, f, false);
   if (i == f->n) return false;
@@ -272,9 +272,7 @@ static bool push_part_reason(lua_State *L, const entry *e, int key_field, const 
     lua_pushfstring(L, "%d %ss were given, was traced for %d", f->n_roots, what, k->n_roots);
     return true;
   }
-  lua_getiuservalue(L, 1, UV_ANCHORS);
-  lua_rawgeti(L, -1, e->anchor);
-  lua_rawgeti(L, -1, key_field);
+  lua_rawgeti(L, 4, key_field);
   for (int r = 0; r < f->n_roots; r++)
     if (k->defs[r] != f->roots[r].def) {
       mx_flat_difference(L, at, r, lua_gettop(L), r);
@@ -285,13 +283,35 @@ static bool push_part_reason(lua_State *L, const entry *e, int key_field, const 
   return false;
 }
 
-/* Sets the text of explain(): what differs from the entry used last. */
+/* What differs from an entry. stack: jit, arguments, captured values, record of the entry, entry */
+static int explain_body(lua_State *L) {
+  const entry *e = lua_touserdata(L, 5);
+  if (push_part_reason(L, 1, "argument", &e->args, 2)) return 1;
+  if (push_part_reason(L, 2, "captured value", &e->captured, 3)) return 1;
+  lua_pushliteral(L, "a captured variable has another value");
+  return 1;
+}
+
+/* Sets the text of explain(): what differs from the entry used last, which a finalizer may drop meanwhile. */
 static void explain(lua_State *L, jit *j, int args, int captured) {
-  int top = lua_gettop(L);
+  int top = lua_gettop(L), status = LUA_OK;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, explain_body, 1);
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, args);
+  lua_pushvalue(L, captured);
   if (j->n == 0) lua_pushliteral(L, "traced for the first time");
-  else if (push_part_reason(L, j->entries[0], 1, "argument", &j->entries[0]->args, args)) {
-  } else if (push_part_reason(L, j->entries[0], 2, "captured value", &j->entries[0]->captured, captured)) {
-  } else lua_pushliteral(L, "a captured variable has another value");
+  else {
+    entry *e = j->entries[0];
+    lua_getiuservalue(L, 1, UV_ANCHORS);
+    lua_rawgeti(L, -1, e->anchor);
+    lua_remove(L, -2);
+    lua_pushlightuserdata(L, e);
+    e->running++;
+    status = lua_pcall(L, 5, 1, 0);
+    if (!--e->running && e->dropped) entry_free(e);
+  }
+  if (status != LUA_OK) lua_error(L);
   lua_setiuservalue(L, 1, UV_EXPLAIN);
   j->explained = true;
   lua_settop(L, top);
