@@ -16,11 +16,12 @@ typedef struct mx_work {
   lua_State *L;
   mlax_engine *engine;
   mx_ctx *c;
-  int self, f, args, results; /* stack indices: this, the function, the flat of arguments, that of results (after the call) */
-  bool hidden;          /* root 0 of args is the function, a Module */
-  int n;                /* traced leaves: */
-  int *leaf;            /* their numbers in args, and */
-  mx_list in;           /* their values */
+  int self, f, args,
+      results; /* stack indices: this, the function, the flat of arguments, that of results (after the call) */
+  bool hidden; /* root 0 of args is the function, a Module */
+  int n;       /* traced leaves: */
+  int *leaf;   /* their numbers in args, and */
+  mx_list in;  /* their values */
   mx_list tangents, out, out_tangents, captured;
   mx_ints out_axes;
   mx_linear *linear;

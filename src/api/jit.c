@@ -55,7 +55,7 @@ typedef struct jit {
   entry **entries; /* most recently used first */
   int n, cap, max, next_anchor;
   int64_t traces;
-  int widest; /* inputs and results of the widest entry so far */
+  int widest;     /* inputs and results of the widest entry so far */
   bool hidden;    /* what is compiled is a Module */
   bool explained; /* UV_EXPLAIN is set */
   int n_static;
@@ -463,8 +463,8 @@ static int push_all(lua_State *L, int results, mx_array *const *out) {
 
 enum { FEW = 64 };
 
-/* Room for the inputs and results of any entry: `few`, or a userdata. To be asked for before an entry is looked up, since
- * finalizers may run here. [-0, +0 or 1] */
+/* Room for the inputs and results of any entry: `few`, or a userdata. To be asked for before an entry is looked up,
+ * since finalizers may run here. [-0, +0 or 1] */
 static mx_array **room(lua_State *L, const jit *j, mx_array **few) {
   mx_array **at = few;
   for (int have = FEW; have < j->widest;) {

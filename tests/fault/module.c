@@ -2,8 +2,8 @@
  *
  *     local n = fault.sweep(f)      calls f again and again, the n-th allocation failing, then all from the n-th on
  *
- * Raises what is wrong: an error that says nothing of memory, or bytes that are lost. Reaches into the engine, so it is built with the
- * internal headers, and for tests alone.
+ * Raises what is wrong: an error that says nothing of memory, or bytes that are lost. Reaches into the engine, so it is
+ * built with the internal headers, and for tests alone.
  */
 #include "api/api.h"
 
