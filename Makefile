@@ -168,7 +168,7 @@ test:
 
 # C tests see the internals, so they link all objects. test_host.c is a host: libmlax.so and mlax.h, nothing else.
 ctests: $(TESTS)
-$(OBJ)/tests.a: $(CORE_OBJ) $(API_OBJ) $(EMBED_OBJ)
+$(OBJ)/tests.a: $(CORE_OBJ) $(API_OBJ)
 	@echo '  AR    $@'
 	$(Q)rm -f $@ && ar rcs $@ $^
 $(OBJ)/tests/%.o: tests/%.c $(BUILD)/flags
@@ -179,7 +179,7 @@ $(BUILD)/tests/test_host: $(OBJ)/tests/c/test_host.o $(BUILD)/libmlax.so
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(LINK) -o $@ $< -L$(BUILD) -lmlax -Wl,-rpath,'$$ORIGIN/..' -lcmocka -lpthread
-$(BUILD)/tests/test_%: $(OBJ)/tests/c/test_%.o $(TEST_HELP:%.c=$(OBJ)/%.o) $(OBJ)/tests.a
+$(BUILD)/tests/test_%: $(OBJ)/tests/c/test_%.o $(TEST_HELP:%.c=$(OBJ)/%.o) $(EMBED_OBJ) $(OBJ)/tests.a
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LUA_LIBS) $(CORE_LIBS) -lpthread

@@ -369,7 +369,8 @@ describe("filter, partition, combine", function()
     raises("filter_with_path: the predicate must be a function (got nothing)", function() ready(2):filter_with_path() end)
     raises("combine: modules are combined (got 3 as argument 1)", function() ready(2):combine(3) end)
     raises("combine: modules of different structure at 'layers.data': {Dense{out_features = 2, kernel = Parameter(true, *), bias = "
-      .. "Parameter(false, *)}} and {Dense{out_features = 2, kernel = Parameter(true, *), bias = Parameter(false, *)}, Dense{out_feature...",
+      .. "Parameter(false, *)}} and {Dense{out_features = 2, kernel = Parameter(true, *), bias = Parameter(false, *)}, "
+      .. "Dense{out_feature...",
       function() ready(2):combine(ready(2, 2)) end)
   end)
 end)
@@ -419,6 +420,15 @@ describe("text", function()
       "layers.data[2].bias    Parameter  float32[2]      not trainable           2      8 B",
       "------------------------------------------------------------------------------------",
       "1,502 parameters, 1,200 trainable, 302 not trainable, 5.9 KiB"}, "\n"), m:summary())
+  end)
+
+  it("of a summary stays within 100 columns", function()
+    local Long = mlax.class("AVeryLongNameOfAClassThatNobodyWouldTypeTwice")
+    local m = Long()
+    m.first_block_of_the_encoder = {Parameter(false, mlax.zeros{1, 1, 1, 1, 1, 1, 1, 1})}
+    m.first_block_of_the_encoder[2] = {attention_output_projection = Parameter(true, mlax.zeros{1000, 1000})}
+    for line in m:summary():gmatch("[^\n]+") do assert.is_true(#line <= 100, line) end
+    assert.truthy(m:summary():find("output_projection", 1, true))
   end)
 
   it("of a summary with an example shows output shapes, and leaves the model alone", function()

@@ -181,7 +181,8 @@ describe("paths", function()
   end)
 
   it("lead tree.get back to the leaf", function()
-    local t = {a = {b = {false, {c = 7}}}, ["two words"] = 8, ['a"b\\\n'] = {x = 9}, p = Parameter(nil, {Parameter(true, 10)}), ["end"] = 11}
+    local t = {a = {b = {false, {c = 7}}}, ["two words"] = 8, ['a"b\\\n'] = {x = 9}, ["end"] = 11}
+    t.p = Parameter(nil, {Parameter(true, 10)})
     for _, pl in ipairs(tree.leaves_with_path(t)) do
       assert.are.equal(pl[2], tree.get(t, pl[1]))
     end
@@ -300,6 +301,16 @@ describe("tree.equal and allclose", function()
     assert.is_false(tree.allclose(x, x + 0.5, {rtol = 0, atol = 0.4}))
     assert.is_false(tree.allclose(mlax.array(0 / 0), mlax.array(0 / 0)))
     assert.is_true(tree.allclose(mlax.array(math.huge), mlax.array(math.huge)))
+  end)
+end)
+
+describe("comparing", function()
+  it("looks behind the pairs of a derivative, and refuses what has no value yet", function()
+    local seen
+    mlax.grad(function(x) seen = tree.equal({x}, {mlax.ones{2}}) return x:sum() end)(mlax.ones{2})
+    assert.is_true(seen)
+    raises("tree.equal: a traced array holds no value to compare (at 'a')",
+      function() mlax.jit(function(x) return tree.equal({a = x}, {a = x}), x end)(mlax.ones{2}) end)
   end)
 end)
 

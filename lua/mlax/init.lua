@@ -35,16 +35,23 @@ end
 
 local loaded = {}
 
--- Merges one file into mlax; what is there already stays.
-local function merge(name)
-  if loaded[name] then return end
-  loaded[name] = true
+local function merge_file(name)
   if not exists(name) then return end
   local m = require(name)
   if type(m) ~= "table" or m == mlax or m == core.tree then return end
   for k, v in pairs(m) do
     if rawget(mlax, k) == nil then mlax[k] = v end
   end
+end
+
+-- Merges one file into mlax, once; what is there already stays. Where that fails, the next one who asks tries again.
+local function merge(name)
+  if loaded[name] then return end
+  loaded[name] = true -- the file itself may ask
+  local ok, problem = pcall(merge_file, name)
+  if ok then return end
+  loaded[name] = nil
+  error(problem, 0)
 end
 
 local function known_names()

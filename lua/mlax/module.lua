@@ -236,7 +236,7 @@ local function fit(text, width)
   return "..." .. text:sub(-(width - 3))
 end
 
-local least = {34, 16, 22} -- how far the columns path, class and shape may be cut to make lines of 100 characters
+local least = {24, 14, 16} -- how far the columns path, class and shape may be cut to make lines of 100 characters
 
 local function widths(rows)
   local w = {}

@@ -87,8 +87,10 @@ local function read_atom(path, at)
     end
     if path:sub(stop, stop + 1) == '"]' then quoted, past = path:sub(at + 1, stop), stop + 2 end
   end
-  local chunk = quoted and load("return " .. quoted, "=path", "t", {})
+  if not quoted then return nil end
+  local chunk, problem = load("return " .. quoted, "=path", "t", {})
   if chunk then return chunk(), past end
+  if problem == "not enough memory" then error(problem, 0) end
 end
 
 local function atoms(op, path)

@@ -29,32 +29,32 @@ const char *mx_show(lua_State *L, int idx) {
   }
 }
 
-static int distance_min(int a, int b, int c) {
-  int m = a < b ? a : b;
-  return m < c ? m : c;
-}
+static int least_of(int a, int b) { return a < b ? a : b; }
 
-/* Levenshtein's distance, letters compared without case; words that are too long count as far away. */
+static bool same_letter(char a, char b) { return (a | 32) == (b | 32); }
+
+/* How many letters to insert, drop, change, or exchange with their neighbour; case does not count. Words that are too
+ * long count as far away. */
 static int edit_distance(const char *a, const char *b) {
-  int n = (int)strlen(a), m = (int)strlen(b), row[WORD_LENGTH + 1];
+  int n = (int)strlen(a), m = (int)strlen(b), rows[3][WORD_LENGTH + 1];
   if (n > WORD_LENGTH || m > WORD_LENGTH) return WORD_LENGTH;
-  for (int j = 0; j <= m; j++) row[j] = j;
+  for (int j = 0; j <= m; j++) rows[0][j] = j;
   for (int i = 1; i <= n; i++) {
-    int diagonal = row[0];
+    int *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
     row[0] = i;
     for (int j = 1; j <= m; j++) {
-      int same = (a[i - 1] | 32) == (b[j - 1] | 32);
-      int d = distance_min(row[j] + 1, row[j - 1] + 1, diagonal + !same);
-      diagonal = row[j];
-      row[j] = d;
+      int d = least_of(row[j - 1], above[j]) + 1;
+      d = least_of(d, above[j - 1] + !same_letter(a[i - 1], b[j - 1]));
+      bool swapped = i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) && same_letter(a[i - 2], b[j - 1]);
+      row[j] = swapped ? least_of(d, before[j - 2] + 1) : d;
     }
   }
-  return row[m];
+  return rows[n % 3][m];
 }
 
 const char *mx_guess(const char *word, const char *const *known, int n) {
   const char *best = NULL;
-  int least = (int)strlen(word) / 3 + 2; /* further away than this is no guess */
+  int least = ((int)strlen(word) + 1) / 3 + 1; /* as far away as this is no guess */
   for (int i = 0; i < n; i++) {
     int d = edit_distance(word, known[i]);
     if (d < least) {

@@ -35,10 +35,13 @@ static void push_work_meta(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &work_key);
 }
 
+static int lwork_body(lua_State *L);
+
 mx_work *mx_work_over(lua_State *L, int f, int args, bool hidden) {
   luaL_checkstack(L, 16, "too many arguments");
-  mx_work *w = lua_newuserdatauv(L, sizeof *w, 0);
+  mx_work *w = lua_newuserdatauv(L, sizeof *w, 1);
   memset(w, 0, sizeof *w);
+  w->self = lua_gettop(L);
   push_work_meta(L);
   lua_setmetatable(L, -2);
   w->c = &MX_STATE(L)->ctx;
@@ -48,6 +51,9 @@ mx_work *mx_work_over(lua_State *L, int f, int args, bool hidden) {
   w->f = f;
   w->args = args;
   w->hidden = hidden;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, lwork_body, 1);
+  lua_setiuservalue(L, w->self, 1); /* made here: call_user must not raise */
   w->leaf = mx_arena_alloc(w->c, &w->memory, (size_t)(mx_flat_at(L, args)->n + 1) * sizeof *w->leaf);
   mx_ok(L, w->leaf != NULL);
   return w;
@@ -100,14 +106,14 @@ static int lwork_body(lua_State *L) {
   return 1;
 }
 
+/* Runs inside a trace, so no Lua error may pass: what Lua needs memory for happens in the protected call. */
 static bool call_user(mx_ctx *c, void *state, mx_array *const *in, int n_in, mx_list *out) {
   mx_work *w = state;
   lua_State *L = w->L;
   (void)n_in;
   w->tracers = in;
   if (!lua_checkstack(L, 16)) return mx_fail_memory(c, 16 * sizeof(void *)), false;
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, lwork_body, 1);
+  lua_getiuservalue(L, w->self, 1);
   lua_pushlightuserdata(L, w);
   lua_pushvalue(L, w->args);
   lua_pushvalue(L, w->f);

@@ -16,7 +16,7 @@ typedef struct mx_work {
   lua_State *L;
   mlax_engine *engine;
   mx_ctx *c;
-  int f, args, results; /* stack indices: the function, the flat of arguments, the flat of results (after the call) */
+  int self, f, args, results; /* stack indices: this, the function, the flat of arguments, that of results (after the call) */
   bool hidden;          /* root 0 of args is the function, a Module */
   int n;                /* traced leaves: */
   int *leaf;            /* their numbers in args, and */

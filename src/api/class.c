@@ -43,8 +43,7 @@ bool mx_class_is_method(lua_State *L, int key) {
   return method;
 }
 
-/* -- making classes and objects --------------------------------------------------------------------------------------
- */
+/* -- making classes and objects ------------------------------------------------------------------------------------ */
 
 static void new_object(lua_State *L, int class) { /* without fields. [-0, +1] */
   class = lua_absindex(L, class);
@@ -117,8 +116,7 @@ static int lnew_module(lua_State *L) { /* core.new_module(class): an object on w
   return 1;
 }
 
-/* -- asking ----------------------------------------------------------------------------------------------------------
- */
+/* -- asking -------------------------------------------------------------------------------------------------------- */
 
 /* The class of the value at 1: of a Module, a Parameter, an object of a registered class; else nil. [-0, +1] */
 static void push_class_of(lua_State *L) {
@@ -135,13 +133,13 @@ static int lclass_of(lua_State *L) {
 
 /* The parent of the class on top, or nil. [-1, +1] */
 static void to_parent(lua_State *L) {
-  if (!mx_is_class(L, -1)) lua_pushnil(L);
-  else {
-    lua_getmetatable(L, -1);
-    lua_getfield(L, -1, "__index");
-    lua_remove(L, -2);
+  int class = lua_gettop(L);
+  if (mx_is_class(L, class)) luaL_getmetafield(L, class, "__index");
+  if (lua_gettop(L) == class || !mx_is_class(L, class + 1)) { /* that of mlax.Module is no class */
+    lua_settop(L, class);
+    lua_pushnil(L);
   }
-  lua_remove(L, -2);
+  lua_replace(L, class);
 }
 
 static int lis_a(lua_State *L) { /* is_a(v, Class) */

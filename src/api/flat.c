@@ -56,8 +56,7 @@ void mx_flat_clear(lua_State *L, int flat) {
   }
 }
 
-/* -- leaves ----------------------------------------------------------------------------------------------------------
- */
+/* -- leaves -------------------------------------------------------------------------------------------------------- */
 
 static mx_ctx *ctx_of(lua_State *L) { return &mx_state_of(L)->ctx; }
 
@@ -246,8 +245,7 @@ int mx_flat_like(lua_State *L, int flat, int like, int root) {
   return r;
 }
 
-/* -- building --------------------------------------------------------------------------------------------------------
- */
+/* -- building ------------------------------------------------------------------------------------------------------ */
 
 static void build_table(lua_State *L, int flat, const mx_treedef *def, int first, uint64_t serial) {
   bool list = def->kind == MX_NODE_LIST;

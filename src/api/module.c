@@ -35,8 +35,7 @@ mx_module *mx_module_new(lua_State *L, uint64_t serial) {
   return m;
 }
 
-/* -- traces ----------------------------------------------------------------------------------------------------------
- */
+/* -- traces -------------------------------------------------------------------------------------------------------- */
 
 uint64_t mx_trace_serial(const mx_array *x) {
   return mx_is_tracer(x) && x->tag != MX_ABSTRACT && x->trace ? x->trace->serial : 0;
@@ -76,8 +75,7 @@ void mx_check_captured(lua_State *L, uint64_t serial, int idx) {
                 "and return it)");
 }
 
-/* -- packed and open -------------------------------------------------------------------------------------------------
- */
+/* -- packed and open ----------------------------------------------------------------------------------------------- */
 
 void mx_module_pack(lua_State *L, int flat, const mx_treedef *def, int first, uint64_t serial) {
   flat = lua_absindex(L, flat);
@@ -124,8 +122,7 @@ void mx_module_open(lua_State *L, int idx, mx_module *m) {
   m->packed = false;
 }
 
-/* -- fields ----------------------------------------------------------------------------------------------------------
- */
+/* -- fields -------------------------------------------------------------------------------------------------------- */
 
 static void drop_name(lua_State *L, int fields, int key) {
   lua_Integer n = (lua_Integer)lua_rawlen(L, fields), to = 1;
@@ -236,8 +233,7 @@ static int lmodule_pairs(lua_State *L) {
   return 2;
 }
 
-/* -- metamethods that classes define ---------------------------------------------------------------------------------
- */
+/* -- metamethods that classes define ------------------------------------------------------------------------------- */
 
 /* Pushes the class's own `name`; true if it is there. [-0, +1] */
 static bool push_class_value(lua_State *L, const char *name) {
@@ -272,8 +268,7 @@ static int lmodule_len(lua_State *L) {
   return 1;
 }
 
-/* -- calls -----------------------------------------------------------------------------------------------------------
- */
+/* -- calls --------------------------------------------------------------------------------------------------------- */
 
 static void drop_call(lua_State *L, struct mx_calls *c, int list) {
   lua_pushnil(L);
@@ -395,8 +390,7 @@ static int lobserve(lua_State *L) { /* core.observe_calls(f or nil): f(model, y)
   return 1;
 }
 
-/* -- where a computation stands --------------------------------------------------------------------------------------
- */
+/* -- where a computation stands ------------------------------------------------------------------------------------ */
 
 typedef struct where_search {
   lua_State *L;
@@ -443,7 +437,7 @@ static bool find_in_fields(where_search *w, int idx, int i, const mx_segment *at
     lua_pushvalue(L, -1);
     lua_rawget(L, top + 1);
     if (find_child(w, i, at, key, length, 0)) { /* stack: fields, name, text */
-      lua_replace(L, top + 1);
+      lua_insert(L, top + 1);
       lua_settop(L, top + 1);
       return true;
     }
@@ -494,7 +488,7 @@ static void where_from(where_search *w, int i, const mx_segment *at) {
     if (found) where_from(w, i + 1, at);
     else found = !mx_to_module(L, top + 2)->packed && find_in_fields(w, top + 2, i + 1, at);
     if (found) {
-      lua_replace(L, top + 1);
+      lua_insert(L, top + 1);
       lua_settop(L, top + 1);
       return;
     }
@@ -506,7 +500,7 @@ static void where_from(where_search *w, int i, const mx_segment *at) {
   else { /* the callee is no part of its caller */ push_name_of(w, w->calls->n);
     lua_pushfstring(L, " in %s, called by %s (%s)", lua_tostring(L, -1), lua_tostring(L, -3), lua_tostring(L, -2));
   }
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -535,8 +529,7 @@ static int lmodule_where(lua_State *L) {
   return 1;
 }
 
-/* -- registration ----------------------------------------------------------------------------------------------------
- */
+/* -- registration -------------------------------------------------------------------------------------------------- */
 
 static int lis_module(lua_State *L) {
   lua_pushboolean(L, mx_is_module(L, 1));

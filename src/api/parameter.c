@@ -26,8 +26,7 @@ static mx_parameter *parameter_new(lua_State *L, uint64_t serial) {
 
 void mx_parameter_class(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &class_key); }
 
-/* -- packed and open -------------------------------------------------------------------------------------------------
- */
+/* -- packed and open ----------------------------------------------------------------------------------------------- */
 
 void mx_parameter_pack(lua_State *L, int flat, const mx_treedef *def, int first, uint64_t serial) {
   flat = lua_absindex(L, flat);
@@ -75,8 +74,7 @@ void mx_parameter_open(lua_State *L, int idx, mx_parameter *p) {
   p->packed = false;
 }
 
-/* -- fields ----------------------------------------------------------------------------------------------------------
- */
+/* -- fields -------------------------------------------------------------------------------------------------------- */
 
 static mx_parameter *self_at(lua_State *L, const char *op) {
   mx_parameter *p = mx_to_parameter(L, 1);
@@ -163,8 +161,7 @@ static int lparameter_newindex(lua_State *L) {
   return 0;
 }
 
-/* -- making, flattening, showing -------------------------------------------------------------------------------------
- */
+/* -- making, flattening, showing ----------------------------------------------------------------------------------- */
 
 static int lparameter_call(lua_State *L) { /* mlax.Parameter(trainable, data) */
   mx_enter(L, "Parameter");
@@ -296,8 +293,7 @@ static int lparameter_pairs(lua_State *L) {
   return 2;
 }
 
-/* -- predicates ------------------------------------------------------------------------------------------------------
- */
+/* -- predicates ---------------------------------------------------------------------------------------------------- */
 
 static int is_parameter(lua_State *L, bool any, int8_t least, int8_t most) {
   mx_parameter *p = mx_to_parameter(L, 1);

@@ -4,8 +4,7 @@
 
 #include <ctype.h>
 
-/* -- text ------------------------------------------------------------------------------------------------------------
- */
+/* -- text ---------------------------------------------------------------------------------------------------------- */
 
 static bool is_reserved(const char *s) {
   static const char *const words[] = {"and",      "break",  "do",   "else", "elseif", "end",  "false", "for",
@@ -75,8 +74,7 @@ void mx_path_push(lua_State *L, const mx_segment *s) {
   luaL_pushresult(&b);
 }
 
-/* -- paths of leaves -------------------------------------------------------------------------------------------------
- */
+/* -- paths of leaves ----------------------------------------------------------------------------------------------- */
 
 /* The segment that leads from def to its child i. */
 mx_segment mx_child_segment(const mx_segment *up, const mx_treedef *def, int i) {
@@ -134,8 +132,7 @@ void mx_treedef_paths(lua_State *L, const mx_treedef *def, void (*visit)(lua_Sta
   visit_paths(L, def, &s, &v);
 }
 
-/* -- differences -----------------------------------------------------------------------------------------------------
- */
+/* -- differences --------------------------------------------------------------------------------------------------- */
 
 enum { SIDE_LENGTH = 100 };
 
@@ -171,7 +168,7 @@ static bool say_aux(lua_State *L, const mx_segment *at, const mx_treedef *a, con
     mx_value_text(L, top + 1);
     mx_value_text(L, top + 2);
     say(L, at, what);
-    lua_replace(L, top + 1);
+    lua_insert(L, top + 1);
     lua_settop(L, top + 1);
     return true;
   }
@@ -219,8 +216,7 @@ void mx_flat_difference(lua_State *L, int flat_a, int root_a, int flat_b, int ro
   mx_treedef_difference(L, mx_flat_at(L, flat_a)->roots[root_a].def, mx_flat_at(L, flat_b)->roots[root_b].def, false);
 }
 
-/* -- prefixes --------------------------------------------------------------------------------------------------------
- */
+/* -- prefixes ------------------------------------------------------------------------------------------------------ */
 
 typedef struct prefix_walk {
   void (*set)(lua_State *L, void *ud, int leaf, int value);

@@ -14,8 +14,7 @@ typedef struct part {
 
 static bool is_leaf_param(const mx_treedef *def) { return def->kind == MX_NODE_PARAMETER && def->trainable >= 0; }
 
-/* -- decisions -------------------------------------------------------------------------------------------------------
- */
+/* -- decisions ----------------------------------------------------------------------------------------------------- */
 
 typedef struct visit {
   lua_State *L;
@@ -82,8 +81,7 @@ static int decide(lua_State *L, const mx_treedef *def, int f, bool with_path, co
   return v.kept;
 }
 
-/* -- cutting ---------------------------------------------------------------------------------------------------------
- */
+/* -- cutting ------------------------------------------------------------------------------------------------------- */
 
 static bool keeps(part *p, const mx_treedef *def) {
   lua_State *L = p->L;
@@ -122,7 +120,7 @@ static const mx_treedef *cut(part *p, const mx_treedef *def) {
   }
   if (same) mx_treedef_push(L, def);
   else def = mx_treedef_replace(L, def, children);
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return def;
 }
@@ -169,7 +167,7 @@ static void cut_default(part *p, const mx_treedef *def) {
     lua_pushvalue(L, -1);
     lua_rawseti(L, top + 2, 2 - p->want);
   }
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -182,7 +180,7 @@ static void push_part(lua_State *L, int from, int kept, bool want) {
   if (kept) cut(&p, def);
   else cut_default(&p, def);
   mx_flat_build(L, top + 1, mx_flat_root(L, top + 1, top + 2, 0));
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -209,8 +207,7 @@ static int lmodule_filter_with_path(lua_State *L) { return select_parts(L, "filt
 static int lmodule_partition(lua_State *L) { return select_parts(L, "partition", false, true); }
 static int lmodule_partition_with_path(lua_State *L) { return select_parts(L, "partition_with_path", true, true); }
 
-/* -- combine ---------------------------------------------------------------------------------------------------------
- */
+/* -- combine ------------------------------------------------------------------------------------------------------- */
 
 typedef struct source {
   int flat, leaf; /* stack index, its next leaf */
@@ -273,7 +270,7 @@ static const mx_treedef *join_children(join *j, const mx_treedef *const *defs, c
   }
   if (same) mx_treedef_push(L, def);
   else def = mx_treedef_replace(L, def, made);
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return def;
 }

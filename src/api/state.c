@@ -131,7 +131,24 @@ void mx_push_traceback(lua_State *L, int idx) {
  * processor's cache, a large one makes collections rare: it is led so that they take about a tenth of the time,
  * whatever the script's own heap costs to mark. */
 
-static bool may_collect(const mx_state *s, lua_State *L) { return !s->in_gc && lua_gc(L, LUA_GCISRUNNING) == 1; }
+static int do_nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/* A finalizer that finds no memory for its own call is lost, and with it what it would have freed. So the stack must have
+ * room for one, and a call record that the collector leaves alone (it keeps the first free one). */
+static bool has_room_for_finalizers(lua_State *L) {
+  if (!lua_checkstack(L, 3 * LUA_MINSTACK)) return false;
+  lua_pushcfunction(L, do_nothing);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+static bool may_collect(const mx_state *s, lua_State *L) {
+  return !s->in_gc && lua_gc(L, LUA_GCISRUNNING) == 1 && has_room_for_finalizers(L);
+}
 
 /* A full collection. Finalizers of the user may call mlax: what the running operation has in the context is put aside.
  */
@@ -332,7 +349,11 @@ bool mx_call(lua_State *L, int nargs, int nresults) {
   int function = lua_gettop(L) - nargs, base = c->frame_base, mark = c->frame_n, entry = s->entry;
   const char *op = c->op;
   uint32_t site = c->site;
-  luaL_checkstack(L, 4, NULL);
+  if (!lua_checkstack(L, 8)) {
+    lua_settop(L, function - 1);
+    mx_fail_memory(c, 8 * sizeof(void *));
+    return false;
+  }
   lua_pushcfunction(L, on_raise);
   lua_insert(L, function);
   c->frame_base = mark;
@@ -390,6 +411,7 @@ static int
 close_state(lua_State *L) { /* __gc of the state: the last of our finalizers, since it was the first object */
   mx_state *s = lua_touserdata(L, 1);
   if (s->ctx.engine) {
+    mx_frame_release(&s->ctx, 0);
     mx_ctx_close(&s->ctx);
     s->ctx.engine = NULL;
   }
@@ -517,12 +539,8 @@ void mx_register(lua_State *L, const mx_reg *list) {
 
 static const mx_reg state_functions[] = {{"own_chunks", own_chunks, MX_IN_CORE}, {NULL, NULL, 0}};
 
-MLAX_API int luaopen_mlax_core(lua_State *L);
-int luaopen_mlax_core(lua_State *L) {
-  luaL_checkversion(L);
-  refuse_other_copy(L);
-  if (!mx_state_of(L)) install_default(L);
-  lua_newtable(L);
+/* stack: the new core table. [-0, +0] */
+static void open_all(lua_State *L) {
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
     lua_newtable(L);
     lua_setfield(L, -2, places[i].table);
@@ -539,5 +557,21 @@ int luaopen_mlax_core(lua_State *L) {
   mx_open_jit(L);
   mx_open_io(L);
   mx_open_system(L);
+}
+
+/* Once a state: whoever clears package.loaded and requires again gets the same table. A second set of metatables would
+ * not know the arrays and treedefs of the first. */
+MLAX_API int luaopen_mlax_core(lua_State *L);
+int luaopen_mlax_core(lua_State *L) {
+  static const char core_key = 0;
+  luaL_checkversion(L);
+  refuse_other_copy(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &core_key) == LUA_TTABLE) return 1;
+  lua_pop(L, 1);
+  if (!mx_state_of(L)) install_default(L);
+  lua_newtable(L);
+  open_all(L);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &core_key);
   return 1;
 }

@@ -1,4 +1,5 @@
 /* tree.c: mlax.tree, the part that is hot. What is composed of it is in lua/mlax/tree.lua. */
+#include "array_impl.h"
 #include "tree_impl.h"
 
 #include <math.h>
@@ -74,8 +75,7 @@ static int ltree_unflatten(lua_State *L) { /* unflatten(treedef, leaves) */
   return 1;
 }
 
-/* -- paths -----------------------------------------------------------------------------------------------------------
- */
+/* -- paths --------------------------------------------------------------------------------------------------------- */
 
 static void keep_path(lua_State *L, void *ud, int leaf) { /* stack: ..., path */
   lua_pushvalue(L, -1);
@@ -103,8 +103,7 @@ static int ltree_leaves_with_path(lua_State *L) { /* -> list of {path, leaf} */
   return 1;
 }
 
-/* -- map -------------------------------------------------------------------------------------------------------------
- */
+/* -- map ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct map_call {
   const char *op;
@@ -157,8 +156,7 @@ static int ltree_map(lua_State *L) { return map_trees(L, "tree.map", 1, 0, false
 static int ltree_map_with_path(lua_State *L) { return map_trees(L, "tree.map_with_path", 1, 0, true); }
 static int ltree_map_until(lua_State *L) { return map_trees(L, "tree.map_until", 2, 1, false); }
 
-/* -- comparing -------------------------------------------------------------------------------------------------------
- */
+/* -- comparing ----------------------------------------------------------------------------------------------------- */
 
 typedef struct tolerance {
   double rtol, atol;
@@ -190,20 +188,23 @@ static bool arrays_close(const mx_array *x, const mx_array *y, tolerance t) {
   return c.close;
 }
 
-static void check_values(lua_State *L, int flat) {
+/* Puts the values behind the arrays of a flat in their place; raises where there is none. */
+static void settle_values(lua_State *L, int flat) {
   mx_ctx *c = &mx_state_of(L)->ctx;
   const mx_flat *f = mx_flat_at(L, flat);
   for (int i = 0; i < f->n; i++) {
     if (f->leaves[i].kind != MX_LEAF_ARRAY) continue;
     mx_ok(L, mx_usable(c, f->leaves[i].array));
-    if (f->leaves[i].array->tag == MX_VALUE) continue;
-    mx_flat_path(L, flat, 0, i);
-    mx_error(L, "a traced array holds no value to compare (at '%s'), compare the results", lua_tostring(L, -1));
+    mx_array *x = mx_value_of(c, f->leaves[i].array);
+    if (x) mx_leaf_set_array(L, flat, i, x);
+    else {
+      mx_flat_path(L, flat, 0, i);
+      mx_error(L, "a traced array holds no value to compare (at '%s')", lua_tostring(L, -1));
+    }
   }
 }
 
-static bool leaves_same(lua_State *L, const mx_leaf *a, const mx_leaf *b) {
-  (void)L;
+static bool leaves_same(const mx_leaf *a, const mx_leaf *b) {
   if (a->kind != b->kind) return false;
   switch (a->kind) {
   case MX_LEAF_ARRAY: return mx_array_same(a->array, b->array);
@@ -221,11 +222,11 @@ static bool leaf_number(const mx_leaf *l, double *v) {
   return true;
 }
 
-static bool leaves_close(lua_State *L, const mx_leaf *a, const mx_leaf *b, tolerance t) {
+static bool leaves_close(const mx_leaf *a, const mx_leaf *b, tolerance t) {
   double x, y;
   if (a->kind == MX_LEAF_ARRAY && b->kind == MX_LEAF_ARRAY) return arrays_close(a->array, b->array, t);
   if (leaf_number(a, &x) && leaf_number(b, &y)) return is_close(x, y, t);
-  return leaves_same(L, a, b);
+  return leaves_same(a, b);
 }
 
 /* The values at 1 and 2 as two flats of values. [-0, +2] */
@@ -234,7 +235,7 @@ static bool flatten_two(lua_State *L) { /* whether their structures are equal */
   for (int k = 1; k <= 2; k++) {
     mx_flat_new(L);
     mx_flat_add(L, top + k, k);
-    check_values(L, top + k);
+    settle_values(L, top + k);
   }
   return root_def(L, top + 1) == root_def(L, top + 2);
 }
@@ -245,7 +246,7 @@ static int ltree_equal(lua_State *L) { /* equal(a, b): structure, dtypes, shapes
   int top = lua_gettop(L);
   bool same = flatten_two(L);
   const mx_flat *a = mx_flat_at(L, top + 1), *b = mx_flat_at(L, top + 2);
-  for (int i = 0; same && i < a->n; i++) same = leaves_same(L, &a->leaves[i], &b->leaves[i]);
+  for (int i = 0; same && i < a->n; i++) same = leaves_same(&a->leaves[i], &b->leaves[i]);
   lua_pushboolean(L, same);
   return 1;
 }
@@ -261,13 +262,12 @@ static int ltree_allclose(lua_State *L) { /* allclose(a, b [, {rtol =, atol =}])
   int top = lua_gettop(L);
   bool close = flatten_two(L);
   const mx_flat *a = mx_flat_at(L, top + 1), *b = mx_flat_at(L, top + 2);
-  for (int i = 0; close && i < a->n; i++) close = leaves_close(L, &a->leaves[i], &b->leaves[i], t);
+  for (int i = 0; close && i < a->n; i++) close = leaves_close(&a->leaves[i], &b->leaves[i], t);
   lua_pushboolean(L, close);
   return 1;
 }
 
-/* -- for the Lua half ------------------------------------------------------------------------------------------------
- */
+/* -- for the Lua half ---------------------------------------------------------------------------------------------- */
 
 static void keep_value(lua_State *L, void *ud, int leaf, int value) {
   lua_pushvalue(L, value);

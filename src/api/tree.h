@@ -42,7 +42,8 @@ typedef struct mx_flat {
 
 mx_flat *mx_flat_new(lua_State *L);                                 /* empty. [-0, +1] */
 mx_flat *mx_flat_at(lua_State *L, int idx);
-void mx_flat_clear(lua_State *L, int flat); /* empty again, its memory kept. [-0, +0] */
+/* Empty again, its memory kept; not for a flat that has built a module, which may be packed and point into it. [-0, +0] */
+void mx_flat_clear(lua_State *L, int flat);
 /* Flattens the value at `idx` behind what the flat at `flat` holds; returns the root's number. Raises, naming the path, on holes, cycles,
  * foreign metatables, depth. [-0, +0] */
 int mx_flat_add(lua_State *L, int flat, int idx);

@@ -80,8 +80,7 @@ static inline mx_what mx_what_is(lua_State *L, const mx_state *s, int idx) {
   return meta == s->trees->module_meta ? MX_IS_MODULE : MX_IS_OTHER;
 }
 
-/* -- treedef.c -------------------------------------------------------------------------------------------------------
- */
+/* -- treedef.c ----------------------------------------------------------------------------------------------------- */
 const mx_treedef *mx_treedef_intern(lua_State *L, const mx_node *node); /* [-0, +1] */
 void mx_treedef_push(lua_State *L, const mx_treedef *def);              /* its Lua object. [-0, +1] */
 const mx_treedef *mx_treedef_at(lua_State *L, int idx);                 /* NULL: no treedef */
@@ -102,8 +101,7 @@ bool mx_value_same(lua_State *L, int a, int b, int depth);
 bool mx_array_same(const mx_array *x, const mx_array *y); /* dtype, shape, values; NaN equals NaN */
 void mx_value_text(lua_State *L, int idx);                /* a short text. [-0, +1] */
 
-/* -- walk.c ----------------------------------------------------------------------------------------------------------
- */
+/* -- walk.c -------------------------------------------------------------------------------------------------------- */
 /* mx_flat_add that stops where the function at `is_leaf` (0: none) gives true. */
 int mx_flat_add_until(lua_State *L, int flat, int idx, int is_leaf);
 /* Adds the subtrees of the value at `idx` that lie at the leaves of def; raises, naming the path, where the structures
@@ -116,20 +114,18 @@ bool mx_class_spec(lua_State *L);
 /* flatten(object) of the registered object at idx: its list of children and its aux. [-0, +2] */
 int mx_class_flatten(lua_State *L, int idx);
 
-/* -- flat.c ----------------------------------------------------------------------------------------------------------
- */
+/* -- flat.c -------------------------------------------------------------------------------------------------------- */
 mx_leaf *mx_flat_room(lua_State *L, int flat, int n);             /* n more leaves, unset */
 void mx_flat_leaf(lua_State *L, int flat, mx_what what, int idx); /* appends the value at idx as one leaf */
-int mx_flat_leaf_root(lua_State *L, int flat, int first); /* a root that is the leaf `first` */
-int mx_flat_root(lua_State *L, int flat, int def,
-                 int first); /* adds a root: the treedef object at stack index def; its number */
-bool mx_flat_loose(lua_State *L,
-                   int flat); /* some leaf holds what is no leaf (a tree, false, nil): take nothing on trust */
+int mx_flat_leaf_root(lua_State *L, int flat, int first);         /* a root that is the leaf `first` */
+/* Adds a root: the treedef object at stack index def; gives its number. */
+int mx_flat_root(lua_State *L, int flat, int def, int first);
+/* Whether some leaf holds what is no leaf (a tree, false, nil): then nothing is taken on trust. */
+bool mx_flat_loose(lua_State *L, int flat);
 void mx_build(lua_State *L, int flat, const mx_treedef *def, int first, uint64_t serial); /* [-0, +1] */
 void mx_flat_copy(lua_State *L, int to, int from, int first, int n);                      /* appends n leaves */
 
-/* -- path.c ----------------------------------------------------------------------------------------------------------
- */
+/* -- path.c -------------------------------------------------------------------------------------------------------- */
 /* Where a walk stands: a chain that lies in the C frames of the walk. */
 typedef struct mx_segment {
   const struct mx_segment *up;
@@ -149,8 +145,7 @@ void mx_treedef_difference(lua_State *L, const mx_treedef *a, const mx_treedef *
 /* The path of every leaf of def in order: calls visit(ud, leaf) with the path on top. */
 void mx_treedef_paths(lua_State *L, const mx_treedef *def, void (*visit)(lua_State *L, void *ud, int leaf), void *ud);
 
-/* -- module.c --------------------------------------------------------------------------------------------------------
- */
+/* -- module.c ------------------------------------------------------------------------------------------------------ */
 typedef struct mx_module {
   uint64_t serial; /* of the trace in which it was made; 0: none ran */
   const mx_treedef *def;
@@ -180,8 +175,7 @@ void mx_open_treedef(lua_State *L);
 void mx_open_flat(lua_State *L);
 void mx_open_walk(lua_State *L);
 
-/* -- parameter.c -----------------------------------------------------------------------------------------------------
- */
+/* -- parameter.c --------------------------------------------------------------------------------------------------- */
 typedef struct mx_parameter {
   uint64_t serial;
   const mx_treedef *def;

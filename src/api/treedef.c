@@ -12,8 +12,7 @@ static const char roots_key = 0;   /* registry: anchors leaf, nil, empty and the
 
 enum { FIRST_BUCKETS = 64, HASHED_BYTES = 256, TEXT_SHORT = 40 };
 
-/* -- aux values: hash and equality -----------------------------------------------------------------------------------
- */
+/* -- aux values: hash and equality --------------------------------------------------------------------------------- */
 
 static uint64_t value_hash(lua_State *L, int idx, int depth);
 
@@ -159,8 +158,7 @@ static void push_snapshot(lua_State *L, int idx, int depth) {
   }
 }
 
-/* -- candidates ------------------------------------------------------------------------------------------------------
- */
+/* -- candidates ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t aux_hash(lua_State *L, const mx_node *node, uint64_t h) {
   int n = node->kind == MX_NODE_CLASS ? 1 : node->n_slots;
@@ -216,8 +214,7 @@ static bool node_same(lua_State *L, const mx_node *node, const mx_treedef *def) 
   return slots_same(node, def) && (!node->aux || mx_treedef_same_aux(L, def, node->aux));
 }
 
-/* -- the registry of treedefs ----------------------------------------------------------------------------------------
- */
+/* -- the registry of treedefs -------------------------------------------------------------------------------------- */
 
 /* Pushes the object of a treedef; nothing, and false, where it is about to be collected. [-0, +1 or 0] */
 static bool push_living(lua_State *L, const mx_treedef *def) {
@@ -268,8 +265,7 @@ static int ltreedef_gc(lua_State *L) {
   return 0;
 }
 
-/* -- making one ------------------------------------------------------------------------------------------------------
- */
+/* -- making one ---------------------------------------------------------------------------------------------------- */
 
 static int count_leaves(lua_State *L, const mx_node *node) {
   int64_t n = node->kind == MX_NODE_LEAF;
@@ -365,8 +361,7 @@ const mx_treedef *mx_treedef_intern(lua_State *L, const mx_node *node) {
   return def_new(L, node, hash);
 }
 
-/* -- asking ----------------------------------------------------------------------------------------------------------
- */
+/* -- asking -------------------------------------------------------------------------------------------------------- */
 
 int mx_treedef_leaves(const mx_treedef *def) { return def->leaves; }
 const mx_treedef *mx_treedef_leaf(lua_State *L) { return mx_trees_of(L)->leaf; }
@@ -415,7 +410,7 @@ void mx_treedef_push_aux(lua_State *L, const mx_treedef *def, int slot) {
     }
     lua_settop(L, top + 3);
   }
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
 }
 
@@ -442,13 +437,12 @@ const mx_treedef *mx_treedef_replace(lua_State *L, const mx_treedef *def, const 
     }
   }
   const mx_treedef *new = mx_treedef_intern(L, &node);
-  lua_replace(L, top + 1);
+  lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return new;
 }
 
-/* -- text ------------------------------------------------------------------------------------------------------------
- */
+/* -- text ---------------------------------------------------------------------------------------------------------- */
 
 void mx_value_text(lua_State *L, int idx) {
   mx_text t;
@@ -565,8 +559,7 @@ void mx_treedef_text(lua_State *L, const mx_treedef *def, size_t most) {
   lua_remove(L, -2);
 }
 
-/* -- the Lua object --------------------------------------------------------------------------------------------------
- */
+/* -- the Lua object ------------------------------------------------------------------------------------------------ */
 
 static int ltreedef_tostring(lua_State *L) {
   mx_enter(L, "tostring");

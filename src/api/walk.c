@@ -64,8 +64,7 @@ static const mx_treedef *intern(mx_walk *w, const mx_node *node) {
   return def;
 }
 
-/* -- errors ----------------------------------------------------------------------------------------------------------
- */
+/* -- errors -------------------------------------------------------------------------------------------------------- */
 
 static int fail_at(mx_walk *w, const mx_segment *at, const char *what) {
   lua_State *L = w->L;
@@ -96,8 +95,7 @@ static void enter_node(mx_walk *w, const mx_segment *at) {
   luaL_checkstack(w->L, 24, "a tree is too deep");
 }
 
-/* -- registered classes ----------------------------------------------------------------------------------------------
- */
+/* -- registered classes -------------------------------------------------------------------------------------------- */
 
 bool mx_class_spec(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &classes_key) == LUA_TTABLE) {
@@ -175,8 +173,7 @@ static bool holds_nodes(lua_State *L, int idx, int depth) {
 
 bool mx_holds_nodes(lua_State *L, int idx) { return holds_nodes(L, lua_absindex(L, idx), 0); }
 
-/* -- finding the structure -------------------------------------------------------------------------------------------
- */
+/* -- finding the structure ----------------------------------------------------------------------------------------- */
 
 static const mx_treedef *walk_node(mx_walk *w, int idx, mx_segment *at);
 
@@ -294,8 +291,7 @@ static const mx_treedef *walk_object(mx_walk *w, int idx, const mx_segment *at) 
   return def;
 }
 
-/* -- Parameters and Modules ------------------------------------------------------------------------------------------
- */
+/* -- Parameters and Modules ---------------------------------------------------------------------------------------- */
 
 /* The leaves and treedef of a packed node, which lie in another flat at user value 1 of the object. */
 static const mx_treedef *walk_packed(mx_walk *w, int idx, const mx_treedef *def, int first) {
@@ -444,8 +440,7 @@ static const mx_treedef *walk_module(mx_walk *w, int idx, mx_module *m, const mx
   return def;
 }
 
-/* -- dispatch --------------------------------------------------------------------------------------------------------
- */
+/* -- dispatch ------------------------------------------------------------------------------------------------------ */
 
 static bool stops_here(mx_walk *w, int idx) { /* is_leaf(node) */
   lua_State *L = w->L;
@@ -525,8 +520,7 @@ int mx_flat_add(lua_State *L, int flat, int idx) {
   return mx_flat_leaf_root(L, flat, first);
 }
 
-/* -- following a structure -------------------------------------------------------------------------------------------
- */
+/* -- following a structure ----------------------------------------------------------------------------------------- */
 
 static bool follow(mx_walk *w, const mx_treedef *def, int idx);
 

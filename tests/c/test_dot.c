@@ -175,7 +175,7 @@ static void test_matrices(void **state) {
   }
 }
 
-/* BLAS, on tiles: more than 2^25 multiplications, and with rows longer than the columns that are used. */
+/* BLAS, on tiles: more than 2^26 multiplications, and with rows longer than the columns that are used. */
 static void test_large(void **state) {
   (void)state;
   product p = {.xc = {1, {1}}, .yc = {1, {0}}, .dtype = -1};
@@ -183,13 +183,13 @@ static void test_large(void **state) {
   mx_ctx *c = world_open(&w, 2);
   for (int how = 0; how < 9; how += 2)
     for (int dtype = MLAX_FLOAT32; dtype <= MLAX_FLOAT64; dtype++) {
-      mx_array *x = matrix(&w, dtype, 330, 340, how % 3), *y = matrix(&w, dtype, 340, 310, how / 3);
+      mx_array *x = matrix(&w, dtype, 430, 440, how % 3), *y = matrix(&w, dtype, 440, 410, how / 3);
       mx_array *got = multiply(c, x, y, &p);
-      mx_array *row = mx_slice_axis(c, x, 0, 329, 330), *column = mx_slice_axis(c, y, 1, 309, 310);
+      mx_array *row = mx_slice_axis(c, x, 0, 429, 430), *column = mx_slice_axis(c, y, 1, 409, 410);
       check_product(&w, row, y, &p);
       check_product(&w, x, column, &p);
-      assert_same(mx_slice_axis(c, got, 0, 329, 330), multiply(c, row, y, &p), 0);
-      assert_same(mx_slice_axis(c, got, 1, 309, 310), multiply(c, x, column, &p), 0);
+      assert_same(mx_slice_axis(c, got, 0, 429, 430), multiply(c, row, y, &p), 0);
+      assert_same(mx_slice_axis(c, got, 1, 409, 410), multiply(c, x, column, &p), 0);
       mx_frame_release(c, 0);
     }
   world_close(&w);

@@ -1,17 +1,18 @@
 -- Compares mlax with answers of JAX and of the Python package mlax.
 --
---     lua5.4 tests/golden/run.lua [--jit] [--only TEXT] [--max N] [--skip-list FILE] [--open] FILE...
+--     lua5.4 tests/golden/run.lua [--jit] [--only TEXT] [--max N] [--skip-list FILE] [--open] [--list] FILE...
 --
 -- A case (README.md has the format) is a chunk, the arrays that it reads, and what it must return or raise. With --jit every case that
 -- is not marked `eager` runs once more, as one jitted function of its arguments. The list names cases that are still open: they
--- are left out, or, with --open, they alone are run. One line a family, and at the end 'N passed, N failed'.
+-- are left out, or, with --open, they alone are run. At most N failures are shown of each family; --list shows them all as lines of such a
+-- list instead. One line a family, and at the end 'N passed, N failed'.
 
 local mlax = require "mlax"
 
 -- == options ===========================================================================================================
 
 local function parse(words)
-  local o = {max = 20, files = {}}
+  local o = {max = 5, files = {}}
   local takes = {["--only"] = "only", ["--max"] = "max", ["--skip-list"] = "skip_list"}
   local i = 1
   while words[i] do
@@ -19,7 +20,7 @@ local function parse(words)
     if takes[word] then
       i = i + 1
       o[takes[word]] = words[i] or error(word .. " needs a value", 0)
-    elseif word == "--jit" or word == "--open" then o[word:sub(3)] = true
+    elseif word == "--jit" or word == "--open" or word == "--list" then o[word:sub(3)] = true
     elseif word:sub(1, 2) == "--" then error("unknown option " .. word, 0)
     elseif not word:find("run%.lua$") then o.files[#o.files + 1] = word
     end
@@ -158,36 +159,44 @@ end
 
 local function modes(case, o) return o.jit and not case.eager and not case.error and {"eager", "jit"} or {"eager"} end
 
-local function run_family(file, o, list, shown)
+local function show(o, family, case, mode, problem, n)
+  if not problem then
+    if o.open then print(("passes now: %s: %s [%s]"):format(family, case.name, mode)) end
+  elseif o.list then print(("%s: %s [%s]"):format(family, case.name, mode))
+  elseif n <= o.max then print(("FAIL %s: %s [%s]\n     %s"):format(family, case.name, mode, problem))
+  end
+end
+
+local function run_family(file, o, list)
   local family = file:match("([^/]*)%.lua$")
-  local count = {passed = 0, failed = 0, open = 0}
+  local count = {passed = 0, failed = 0, left = 0}
   for _, case in ipairs(dofile(file)) do
-    if not o.only or case.name:find(o.only, 1, true) then
-      for _, mode in ipairs(modes(case, o)) do
-        if (is_open(list, family, case.name, mode) ~= nil) ~= (o.open or false) then count.open = count.open + 1
-        else
-          local _, problem = xpcall(check, function(e) return "the runner failed: " .. tostring(e) end, case, mode)
-          count[problem and "failed" or "passed"] = count[problem and "failed" or "passed"] + 1
-          if problem and shown < o.max then print(("FAIL %s: %s [%s]\n     %s"):format(family, case.name, mode, problem)) end
-          if problem then shown = shown + 1 end
-          if o.open and not problem then print(("passes now: %s: %s [%s]"):format(family, case.name, mode)) end
-        end
+    for _, mode in ipairs(modes(case, o)) do
+      if o.only and not case.name:find(o.only, 1, true) then goto continue end
+      if (is_open(list, family, case.name, mode) ~= nil) ~= (o.open or false) then
+        count.left = count.left + 1
+        goto continue
       end
+      local _, problem = xpcall(check, function(e) return "the runner failed: " .. tostring(e) end, case, mode)
+      local kind = problem and "failed" or "passed"
+      count[kind] = count[kind] + 1
+      show(o, family, case, mode, problem, count.failed)
+      ::continue::
     end
   end
-  print(("%-14s %5d passed %5d failed %5d %s"):format(family, count.passed, count.failed, count.open, o.open and "not open" or "open"))
-  return count, shown
+  print(("%s%-14s %5d passed %5d failed %5d %s"):format(o.list and "# " or "", family, count.passed, count.failed, count.left,
+    o.open and "not open" or "open"))
+  return count
 end
 
 local function main()
   local o = parse(arg)
-  local list, shown, passed, failed = read_list(o.skip_list), 0, 0, 0
+  local list, passed, failed = read_list(o.skip_list), 0, 0
   for _, file in ipairs(o.files) do
-    local count
-    count, shown = run_family(file, o, list, shown)
+    local count = run_family(file, o, list)
     passed, failed = passed + count.passed, failed + count.failed
   end
-  print(("%d passed, %d failed"):format(passed, failed))
+  print(("%s%d passed, %d failed"):format(o.list and "# " or "", passed, failed))
   return failed == 0
 end
 

@@ -10,7 +10,7 @@
 
 #include <cblas.h>
 
-#define SMALL      ((double)(1 << 25)) /* m n k up to which the own tiles beat BLAS */
+#define SMALL      ((double)(1 << 26)) /* m n k up to which the own tiles beat BLAS */
 #define TILE_WORK  ((double)(1 << 30)) /* multiplications of a tile, at most */
 #define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
 
@@ -37,10 +37,11 @@ static bool blas_counts(const mx_gemm *f) {
 /* Depends on lengths alone: packing an operand only makes them grow, and then what was too large for own tiles stays
  * so. */
 static method choose(const mx_dot *d, const mx_gemm *f) {
-  bool own = d->dtype == MLAX_FLOAT32 && MX_SIMD_PICK(mx_gemm_table)->float32;
+  const mx_gemm_table *table = MX_SIMD_PICK(mx_gemm_table);
+  bool own = d->dtype == MLAX_FLOAT32 && table->float32;
   if (!mx_is_float(d->dtype)) return USE_ROWS;
   if (f->m == 1 || f->n == 1) return USE_GEMV;
-  if (own && (f->m <= 64 || work_of(f) <= SMALL || !blas_counts(f))) return USE_TILES;
+  if (own && (f->m <= table->few_rows || work_of(f) <= SMALL || !blas_counts(f))) return USE_TILES;
   return blas_counts(f) ? USE_BLAS : USE_ROWS;
 }
 

@@ -3,6 +3,8 @@
 #include "simd/normalize.h"
 #include "reduce_impl.h"
 
+enum { BLOCK = 64 }; /* rows that are gathered at once, at most */
+
 typedef struct job {
   mx_normalize_rows rows;
   const char *from;
@@ -22,19 +24,29 @@ static size_t block_bytes(const job *j) {
   return j->direct ? 0 : (row * (size_t)j->block + 63) / 64 * 64;
 }
 
+/* Between rows that lie apart, one for each of m positions, and dense ones. Neighbouring positions share cache lines: a
+ * few elements of all of them, then the next few. */
+static void turn_rows(char *const *apart, int64_t step, char *dense, int64_t n, int64_t size, int64_t m, bool gather) {
+  enum { FEW = 16 };
+  for (int64_t k = 0; k < n; k += FEW)
+    for (int64_t i = 0; i < m; i++) {
+      char *a = apart[i] + k * step, *d = dense + (i * n + k) * size;
+      int64_t count = n - k < FEW ? n - k : FEW;
+      if (gather) mx_reduce_gather(d, a, step, size, count);
+      else mx_reduce_scatter(a, step, d, size, count);
+    }
+}
+
 static void run_gathered(const job *j, int64_t at, int64_t m, char *scratch) {
-  char *x = scratch, *y = scratch + j->n * j->size * m;
-  int64_t row = j->n * j->size, out_row = j->out_n * j->size;
-  for (int64_t i = 0; i < m; i++) {
-    const char *from = j->from + mx_reduce_offset(&j->others, j->others.n, at + i, NULL);
-    mx_reduce_gather(x + i * row, from, j->in_step, j->size, j->n);
-  }
-  j->rows(x, y, m, j->n);
+  char *x = scratch, *y = scratch + j->n * j->size * m, *from[BLOCK], *to[BLOCK];
   for (int64_t i = 0; i < m; i++) {
     int64_t out = 0;
-    mx_reduce_offset(&j->others, j->others.n, at + i, &out);
-    mx_reduce_scatter(j->to + out, j->out_step, y + i * out_row, j->size, j->out_n);
+    from[i] = (char *)j->from + mx_reduce_offset(&j->others, j->others.n, at + i, &out);
+    to[i] = j->to + out;
   }
+  turn_rows(from, j->in_step, x, j->n, j->size, m, true);
+  j->rows(x, y, m, j->n);
+  turn_rows(to, j->out_step, y, j->out_n, j->size, m, false);
 }
 
 static void chunk(void *arg, int i) {
@@ -83,7 +95,7 @@ static bool normalize(mx_ctx *c, mx_normalize_op op, const mx_tensor *x, int axi
            .in_step = x->strides[axis]};
   plan_others(&j, x, y, axis);
   j.direct = x->contiguous && axis == x->aval->ndim - 1;
-  j.block = j.n < 1024 ? 64 : j.n < 65536 ? 65536 / j.n : 1; /* neighbours share cache lines */
+  j.block = j.n < 1024 ? BLOCK : j.n < 65536 ? 65536 / j.n : 1;
   if (j.block > j.positions) j.block = j.positions;
   j.n_chunks = mx_chunks(c->engine, j.positions, (wide ? 10.0 : 1.5) * (double)j.n);
   size_t bytes = block_bytes(&j) * (size_t)j.n_chunks;

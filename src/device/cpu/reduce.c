@@ -299,7 +299,8 @@ static bool run_blocks(mx_ctx *c, const plan *p, double bytes) {
 /* -- thin -------------------------------------------------------------------------------------------------------------
  */
 
-/* The longest kept axis is walked, in stretches that stay in the cache while each reduced position adds to them. */
+/* The longest kept axis is walked, in stretches that stay in the cache while each reduced position adds to them;
+ * or each result is made at once of a dense run. */
 typedef struct thin_job {
   const plan *p;
   int longest, n_chunks;
@@ -310,7 +311,11 @@ enum { STRETCH = 2048 };
 
 static void thin_stretch(const thin_job *j, const char *from, char *to, int64_t n) {
   const plan *p = j->p;
-  mx_reduce_axis walk = p->kept.axis[j->longest];
+  mx_reduce_axis walk = p->kept.axis[j->longest], run = p->red.axis[0];
+  if (p->red.n == 1 && run.in == p->size) {
+    p->loops->brief(to, walk.out, from, walk.in, run.n, n);
+    return;
+  }
   for (int64_t i = 0; i < n; i++) memcpy(to + i * walk.out, p->identity, (size_t)p->size);
   for (int64_t q = 0; q < j->positions; q++)
     p->loops->thin(to, walk.out, from + mx_reduce_offset(&p->red, p->red.n, q, NULL), walk.in, n);

@@ -46,7 +46,7 @@ INLINE part part_of(int64_t n) {
 }
 #  endif
 
-enum { COLUMNS = 2 * LANES, DEPTH = 320, PACK_FROM = 2 * ROWS };
+enum { COLUMNS = 2 * LANES, DEPTH = 320, HEIGHT = 240, PACK_FROM = 2 * ROWS };
 _Static_assert(COLUMNS *DEPTH <= MX_GEMM_PACK, "a packed panel fits");
 
 typedef float quad __attribute__((vector_size(16)));
@@ -155,31 +155,34 @@ static void pack_panel(const float *b, int64_t b_row, int64_t b_col, int64_t dep
       for (int64_t j = 0; j < n; j++) to[k * width + j] = b[k * b_row + j * b_col];
 }
 
-static void gemm_float(const mx_gemm *g, mx_tile t, float *pack) {
-  const float *a = (const float *)g->a + t.m0 * g->a_row, *b = (const float *)g->b;
-  float *c = (float *)g->c + t.m0 * g->c_row;
-  for (int64_t k = 0; k < g->k; k += DEPTH) {
-    int64_t depth = g->k - k < DEPTH ? g->k - k : DEPTH;
-    for (int64_t j = t.n0; j < t.n1; j += COLUMNS) {
-      int64_t n = t.n1 - j < COLUMNS ? t.n1 - j : COLUMNS, width = n <= LANES ? LANES : COLUMNS;
-      micro w = {.k = depth,
-                 .a = a + k * g->a_col,
-                 .b = b + k * g->b_row + j * g->b_col,
-                 .c = c + j,
-                 .a_row = g->a_row,
-                 .a_col = g->a_col,
-                 .b_row = g->b_row,
-                 .c_row = g->c_row,
-                 .last = part_of(n - (width - LANES)),
-                 .add = k > 0};
-      if (n < width || g->b_col != 1 || t.m1 - t.m0 >= PACK_FROM) {
-        pack_panel(w.b, g->b_row, g->b_col, depth, n, pack, width);
-        w.b = pack, w.b_row = width;
-      }
-      for (int64_t i = t.m0; i < t.m1; i += ROWS, w.a += ROWS * w.a_row, w.c += ROWS * w.c_row)
-        micros[width == COLUMNS][t.m1 - i < ROWS ? t.m1 - i : ROWS](&w);
-    }
+/* One panel of b, for the rows of the tile; the first part of k begins c. */
+static void panel(const mx_gemm *g, mx_tile t, int64_t k, int64_t j, float *pack) {
+  int64_t depth = g->k - k < DEPTH ? g->k - k : DEPTH;
+  int64_t n = t.n1 - j < COLUMNS ? t.n1 - j : COLUMNS, width = n <= LANES ? LANES : COLUMNS;
+  micro w = {.k = depth,
+             .a = (const float *)g->a + t.m0 * g->a_row + k * g->a_col,
+             .b = (const float *)g->b + k * g->b_row + j * g->b_col,
+             .c = (float *)g->c + t.m0 * g->c_row + j,
+             .a_row = g->a_row,
+             .a_col = g->a_col,
+             .b_row = g->b_row,
+             .c_row = g->c_row,
+             .last = part_of(n - (width - LANES)),
+             .add = k > 0};
+  if (n < width || g->b_col != 1 || t.m1 - t.m0 >= PACK_FROM) {
+    pack_panel(w.b, g->b_row, g->b_col, depth, n, pack, width);
+    w.b = pack, w.b_row = width;
   }
+  for (int64_t i = t.m0; i < t.m1; i += ROWS, w.a += ROWS * w.a_row, w.c += ROWS * w.c_row)
+    micros[width == COLUMNS][t.m1 - i < ROWS ? t.m1 - i : ROWS](&w);
+}
+
+/* HEIGHT rows of a, DEPTH of its columns, stay in the second cache while the panels pass. */
+static void gemm_float(const mx_gemm *g, mx_tile t, float *pack) {
+  for (int64_t m = t.m0; m < t.m1; m += HEIGHT)
+    for (int64_t k = 0; k < g->k; k += DEPTH)
+      for (int64_t j = t.n0; j < t.n1; j += COLUMNS)
+        panel(g, (mx_tile){m, t.m1 - m < HEIGHT ? t.m1 : m + HEIGHT, t.n0, t.n1}, k, j, pack);
 }
 #else /* BLAS has better loops than the vectors here could make */
 enum { ROWS = 16, COLUMNS = 16 };
@@ -224,30 +227,43 @@ BY_ROWS(gemm_double, double, +, TERM)
 /* -- a matrix and a vector --------------------------------------------------------------------------------------------
  */
 
-enum { ROW_LANES = 32 }; /* partial sums of a row */
+enum {
+  ROW_BYTES = 128, /* partial sums of a row: the same lanes everywhere */
+#if defined(__AVX512F__)
+  NATIVE = 64
+#elif defined(__AVX2__)
+  NATIVE = 32
+#else
+  NATIVE = 16
+#endif
+};
+typedef float float_vector __attribute__((vector_size(NATIVE)));
+typedef double double_vector __attribute__((vector_size(NATIVE)));
 
 /* Dense rows: four dot products at a time. Dense columns: eight columns are added to y at a time. */
 #define GEMV(NAME, T)                                                                                                  \
   static void rows_##NAME(const T *a, int64_t row, int64_t count, const T *x, int64_t n, T *y) {                       \
-    T s[4][ROW_LANES] = {{0}};                                                                                         \
-    const T *p = a, *q = count > 1 ? p + row : p, *r = count > 2 ? q + row : q, *t = count > 3 ? r + row : r;          \
+    typedef T##_vector V;                                                                                              \
+    enum { LANE = NATIVE / sizeof(T), EACH = ROW_BYTES / NATIVE, ALL = ROW_BYTES / sizeof(T) };                        \
+    const T *p[4] = {a, count > 1 ? a + row : a, count > 2 ? a + 2 * row : a, count > 3 ? a + 3 * row : a};            \
+    V s[4][EACH] = {{{0}}}, u, v;                                                                                      \
+    T t[4][ALL];                                                                                                       \
     int64_t j = 0;                                                                                                     \
-    for (; j + ROW_LANES <= n; j += ROW_LANES) MX_VECTORIZE for (int l = 0; l < ROW_LANES; l++) {                      \
-        s[0][l] += p[j + l] * x[j + l];                                                                                \
-        s[1][l] += q[j + l] * x[j + l];                                                                                \
-        s[2][l] += r[j + l] * x[j + l];                                                                                \
-        s[3][l] += t[j + l] * x[j + l];                                                                                \
+    for (; j + ALL <= n; j += ALL) UNROLL for (int e = 0; e < EACH; e++) {                                             \
+        memcpy(&u, x + j + e * LANE, sizeof u);                                                                        \
+        UNROLL for (int i = 0; i < 4; i++) {                                                                           \
+          memcpy(&v, p[i] + j + e * LANE, sizeof v);                                                                   \
+          s[i][e] += u * v;                                                                                            \
+        }                                                                                                              \
       }                                                                                                                \
-    for (int l = 0; j < n; j++, l++) {                                                                                 \
-      s[0][l] += p[j] * x[j];                                                                                          \
-      s[1][l] += q[j] * x[j];                                                                                          \
-      s[2][l] += r[j] * x[j];                                                                                          \
-      s[3][l] += t[j] * x[j];                                                                                          \
+    memcpy(t, s, sizeof t);                                                                                            \
+    for (int l = 0; j < n; j++, l++)                                                                                   \
+      for (int i = 0; i < 4; i++) t[i][l] += p[i][j] * x[j];                                                           \
+    for (int i = 0; i < count; i++) {                                                                                  \
+      for (int w = ALL / 2; w; w /= 2)                                                                                 \
+        for (int l = 0; l < w; l++) t[i][l] += t[i][l + w];                                                            \
+      y[i] = t[i][0];                                                                                                  \
     }                                                                                                                  \
-    for (int w = ROW_LANES / 2; w; w /= 2)                                                                             \
-      for (int i = 0; i < 4; i++)                                                                                      \
-        for (int l = 0; l < w; l++) s[i][l] += s[i][l + w];                                                            \
-    for (int i = 0; i < count; i++) y[i] = s[i][0];                                                                    \
   }                                                                                                                    \
   static void columns_##NAME(const T *restrict a, int64_t col, int64_t m, const T *x, int64_t n, T *restrict y) {      \
     int64_t j = 0;                                                                                                     \
@@ -275,6 +291,7 @@ GEMV(gemv_double, double)
 const mx_gemm_table MX_SIMD(mx_gemm_table) = {
     .row_unit = ROWS,
     .column_unit = COLUMNS,
+    .few_rows = COLUMNS == 32 ? 64 : 0,
     .float32 = gemm_float,
     .rows = {[MLAX_BOOL] = gemm_bool,
              [MLAX_INT8] = gemm_8,

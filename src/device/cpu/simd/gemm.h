@@ -26,10 +26,11 @@ typedef struct mx_gemv {
   int64_t a_row, a_col; /* one of them is 1 */
 } mx_gemv;
 
-enum { MX_GEMM_PACK = 320 * 64 }; /* elements of scratch that a call of float32 needs, 64-byte aligned */
+enum { MX_GEMM_PACK = 320 * 32 }; /* elements of scratch that a call of float32 needs, 64-byte aligned */
 
 typedef struct mx_gemm_table {
   int row_unit, column_unit;                                 /* tiles are best cut at multiples of these */
+  int few_rows;                                              /* up to so many rows BLAS is slower, whatever the size */
   void (*float32)(const mx_gemm *g, mx_tile t, float *pack); /* NULL: BLAS is better */
   /* by dtype: integers wrap, bool is or of ands; b_col is 1 (or n is) */
   void (*rows[MX_DTYPE_COUNT])(const mx_gemm *g, mx_tile t);

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#define INLINE static inline __attribute__((always_inline, unused))
+
 #if defined(__AVX512F__)
 #  define NATIVE 64
 #elif defined(__AVX2__)
@@ -122,6 +124,23 @@ VECTOR_OF(double)
     }                                                                                                                  \
     long_rows_##NAME(acc, x, stride, m, n);                                                                            \
   }                                                                                                                    \
+  INLINE void one_by_one_##NAME(char *y, int64_t y_stride, const char *x, int64_t stride, const int64_t n,             \
+                                int64_t m) {                                                                           \
+    for (int64_t i = 0; i < m; i++, y += y_stride, x += stride) {                                                      \
+      const T *p = (const T *)x;                                                                                       \
+      T r = p[0];                                                                                                      \
+      for (int64_t j = 1; j < n; j++) r = OP(r, p[j]);                                                                 \
+      *(T *)y = r;                                                                                                     \
+    }                                                                                                                  \
+  }                                                                                                                    \
+  static void brief_##NAME(void *y, int64_t y_stride, const void *x, int64_t stride, int64_t n, int64_t m) {           \
+    switch (n) {                                                                                                       \
+    case 2: one_by_one_##NAME(y, y_stride, x, stride, 2, m); break;                                                    \
+    case 3: one_by_one_##NAME(y, y_stride, x, stride, 3, m); break;                                                    \
+    case 4: one_by_one_##NAME(y, y_stride, x, stride, 4, m); break;                                                    \
+    default: one_by_one_##NAME(y, y_stride, x, stride, n, m); break;                                                   \
+    }                                                                                                                  \
+  }                                                                                                                    \
   static void thin_##NAME(void *acc, int64_t acc_stride, const void *x, int64_t stride, int64_t n) {                   \
     char *a = acc;                                                                                                     \
     const char *p = x;                                                                                                 \
@@ -159,13 +178,17 @@ FOLD_REAL(double)
 /* -- positions ------------------------------------------------------------------------------------------------------
  */
 
-/* first: find the extreme, then where it is first; NaN equals nothing but is found as what differs from itself. */
+/* first: find the extreme, then where it is first, a stretch at a time; NaN is found as what differs from itself. */
 #define ARG(NAME, T, BETTER)                                                                                           \
   static int64_t first_##NAME(const void *data, int64_t n) {                                                           \
+    enum { STRETCH = 64 };                                                                                             \
     const T *x = data;                                                                                                 \
     T best = pairwise_##NAME(x, n);                                                                                    \
     bool nan = best != best;                                                                                           \
-    for (int64_t i = 0; i < n; i++)                                                                                    \
+    int64_t i = 0;                                                                                                     \
+    for (int found = 0; !nan && !found && i + STRETCH <= n; i += found ? 0 : STRETCH)                                  \
+      for (int k = 0; k < STRETCH; k++) found |= x[i + k] == best;                                                     \
+    for (; i < n; i++)                                                                                                 \
       if (nan ? x[i] != x[i] : x[i] == best) return i;                                                                 \
     return 0;                                                                                                          \
   }                                                                                                                    \
@@ -199,7 +222,7 @@ ARG_BOTH(double)
  */
 
 #define LOOPS(NAME)                                                                                                    \
-  { fold_##NAME, rows_##NAME, thin_##NAME }
+  { fold_##NAME, rows_##NAME, thin_##NAME, brief_##NAME }
 #define ARGS(NAME)                                                                                                     \
   { first_##NAME, args_##NAME }
 #define SUMS(OP)                                                                                                       \

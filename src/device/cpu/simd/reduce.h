@@ -14,6 +14,8 @@ typedef struct mx_fold_loops {
   void (*rows)(void *acc, const void *x, int64_t stride, int64_t m, int64_t n);
   /* acc[j] = acc[j] op x[j], j < n, both with byte strides */
   void (*thin)(void *acc, int64_t acc_stride, const void *x, int64_t stride, int64_t n);
+  /* y[i] = x[i][0] op ... op x[i][n-1], i < m, n > 0, one by one; y[i] and x[i] lie at byte strides */
+  void (*brief)(void *y, int64_t y_stride, const void *x, int64_t stride, int64_t n, int64_t m);
 } mx_fold_loops;
 
 typedef struct mx_arg_loops {
