@@ -50,7 +50,7 @@ describe("elementwise operations", function()
   it("refuse extra arguments", function()
     assert.equal("exp: one argument too many (got 2, need a table of options there or nothing)", message(mlax.exp, mlax.ones{1}, 2))
     assert.equal("exp: unknown option 'fast' (known: none)", message(mlax.exp, mlax.ones{1}, {fast = true}))
-    assert.equal("exp: x is no array (got nothing, need an array or a number)", message(mlax.exp))
+    assert.equal("exp: x is no array (got nothing, need an array or a number; methods are called with ':')", message(mlax.exp))
   end)
 end)
 

@@ -308,8 +308,7 @@ describe("take", function()
     local wild = mlax.array({0, 4, -9, 2}, "int32")
     assert.same({10, 30, 10, 20}, x:take(wild, 1, {mode = "clip"}):totable())
     helper.near({0 / 0, 0 / 0, 0 / 0, 20}, x:take(wild, 1, {mode = "fill"}))
-    assert.equal("take: index 0 is out of range on axis 1 (got 0, need 1..3 or -3..-1)",
-      helper.message(function() return x:take(wild, 1) end))
+    assert.equal("take: index 0 is out of range on axis 1: positions count from 1 (got 0, need 1..3 or -3..-1)", helper.message(function() return x:take(wild, 1) end))
     assert.equal("take: unknown mode 'fil', did you mean 'fill'? (known: error, clip, fill)",
       helper.message(function() return x:take(wild, 1, {mode = "fil"}) end))
     assert.matches("the axis is no integer %(got nothing%)", helper.message(function() return x:take(wild) end))
@@ -343,7 +342,7 @@ describe("one_hot and segment_sum", function()
   it("raise outside 1..n, also for negative ids", function()
     assert.equal("one_hot: index 4 is out of range (got 4, need 1..3)", helper.message(mlax.one_hot, mlax.array({4}, "int32"), 3))
     assert.equal("one_hot: index -1 is out of range (got -1, need 1..3)", helper.message(mlax.one_hot, mlax.array({-1}, "int32"), 3))
-    assert.equal("segment_sum: index 0 is out of range (got 0, need 1..3)",
+    assert.equal("segment_sum: index 0 is out of range: positions count from 1 (got 0, need 1..3)",
       helper.message(mlax.segment_sum, mlax.ones{1}, mlax.array({0}, "int32"), 3))
     assert.matches("one segment id a row", helper.message(mlax.segment_sum, mlax.ones{2}, mlax.array({1}, "int32"), 3))
   end)
