@@ -38,10 +38,11 @@ end
 
 -- Each gives the text of the operation on $1 (and $2), or nil where it does not fit the operands.
 local unary, binary = {}, {}
-for _, code in ipairs{"$1:sin()", "$1:cos()", "$1:tanh()", "$1:sigmoid()", "$1:exp()", "$1:square()", "-$1", "$1 * 0.7 - 0.2", "$1:erf()",
-  "$1:atan()", "($1:square() + 0.5):log()", "($1:square() + 0.5):sqrt()", "($1:square() + 1) ^ -1.5",
+for _, code in ipairs{"$1:sin()", "$1:cos()", "$1:tanh()", "$1:sigmoid()", "$1:exp()", "$1:square()", "-$1", "$1 * 0.7 - 0.2",
+  "$1:erf()", "$1:atan()", "($1:square() + 0.5):log()", "($1:square() + 0.5):sqrt()", "($1:square() + 1) ^ -1.5",
   "mlax.nn.functional.softplus($1)",
-  "$1:flatten()", "$1.T", "1 / ($1:square() + 1)", "($1 * 0.5):expm1()", "$1:expand_dims(1)", "$1:broadcast_to({2, table.unpack($1.shape)})",
+  "$1:flatten()", "$1.T", "1 / ($1:square() + 1)", "($1 * 0.5):expm1()", "$1:expand_dims(1)",
+  "$1:broadcast_to({2, table.unpack($1.shape)})",
   "mlax.stack({$1, $1:sin()}, 1)"} do
   unary[#unary + 1] = function() return code end
 end
