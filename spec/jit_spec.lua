@@ -273,6 +273,36 @@ describe("captured values", function()
     assert.are.equal(1, f:traces())
   end)
 
+  it("of jitted functions among them, and of those that they compile, are present ones", function()
+    local w, k = mlax.ones{3}, 1
+    local inner = mlax.jit(function(x) return x * w * k end)
+    local outer, again, slope = mlax.jit(function(x) return inner(x) + 1 end), mlax.jit(inner), mlax.jit(mlax.grad(function(x)
+      return inner(x):sum()
+    end))
+    local function check(factor)
+      near(x3 * factor + 1, outer(x3))
+      near(x3 * factor, again(x3))
+      near(mlax.full({3}, factor), slope(x3))
+    end
+    check(1)
+    w = w * 5
+    check(5)
+    assert.are.same({1, 1, 1}, {outer:traces(), again:traces(), slope:traces()})
+    k = 2
+    check(10)
+    assert.are.same({2, 2, 2}, {outer:traces(), again:traces(), slope:traces()})
+  end)
+
+  it("of a jitted function that calls itself end", function()
+    local f
+    f = mlax.jit(function(x, n)
+      if n == 0 then return x end
+      return f(x * 2, n - 1)
+    end)
+    near({16, 32, 48}, f(x3, 4))
+    near({8, 16, 24}, mlax.jit(function(x) return f(x, 3) end)(x3))
+  end)
+
   it("of enclosing traces are used, and the trace is not kept", function()
     local g = mlax.grad(function(y)
       local f = mlax.jit(function(x) return x * y end)
