@@ -14,7 +14,7 @@ mx_array **mx_push_box(lua_State *L) {
   mx_array **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key);
-  lua_setmetatable(L, -2);
+  mx_own(L);
   return box;
 }
 

@@ -673,7 +673,7 @@ static int ljit(lua_State *L) {
   memset(j, 0, sizeof *j);
   int self = lua_gettop(L);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &jit_key);
-  lua_setmetatable(L, self);
+  mx_own(L);
   j->c = c;
   j->engine = mx_engine_retain(c->engine);
   j->max = (int)mx_check_int(L, 3, "max_traces");

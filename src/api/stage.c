@@ -40,7 +40,7 @@ static void push_program(lua_State *L, mx_program *p) {
   mx_program **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &program_key);
-  lua_setmetatable(L, -2);
+  mx_own(L);
   *box = mx_program_retain(p);
 }
 
