@@ -201,7 +201,7 @@ sanitize:
 	  LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 sh tests/run $(or $(SUITES),c spec)
 valgrind: all ctests
 	@BUILD=$(BUILD) LUA=$(LUA) WRAP='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite' \
-	  OPENBLAS_NUM_THREADS=1 sh tests/run c
+	  OPENBLAS_NUM_THREADS=1 FAULT_CASE=error sh tests/run c
 clang:
 	@$(PARALLEL_MAKE) BUILD=build-clang CC=clang WERROR=1 all
 

@@ -109,7 +109,8 @@ describe("trees of different structure", function()
   it("name the first path that differs, and both sides", function()
     says("tree.map: trees of different structure at 'a': {*, *} and {*, *, *}",
       function() return tree.map(add, {a = {1, 2}, b = 3}, {a = {1, 2, 3}, b = 3}) end)
-    says("tree.map: trees of different structure at 'a': {x = *} and {y = *}", function() return tree.map(add, {a = {x = x}}, {a = {y = x}}) end)
+    says("tree.map: trees of different structure at 'a': {x = *} and {y = *}",
+      function() return tree.map(add, {a = {x = x}}, {a = {y = x}}) end)
   end)
 
   it("are no trees with mixed keys, or cycles", function()
@@ -125,7 +126,8 @@ describe("traced values", function()
     local kept
     local f = function(y) kept = y * 2 return y:sum() end
     mlax.grad(f)(x)
-    says(("add: a traced value made at %s leaked out of its transformation: return it as a result instead of storing it"):format(line_of(f)),
+    says(("add: a traced value made at %s leaked out of its transformation: return it as a result instead of storing it")
+      :format(line_of(f)),
       function() return kept + 1 end)
     mlax.jit(function(y) kept = y return y end)(x)
     assert.has_error(function() return kept:item() end)
@@ -150,8 +152,8 @@ describe("traced values", function()
     local ok, message = pcall(mlax.jit(f), x)
     local line = debug.getinfo(f, "S").linedefined
     assert.is_false(ok)
-    assert.equal(("%s:%d: item: a traced array cannot be read: it has no value yet (got float32[] made at %s:%d); use where or cond, or make "
-      .. "the argument static (static_argnums)"):format(here, line + 2, here, line + 1), message)
+    assert.equal(("%s:%d: item: a traced array cannot be read: it has no value yet (got float32[] made at %s:%d); use where or cond, or "
+      .. "make the argument static (static_argnums)"):format(here, line + 2, here, line + 1), message)
     f = function(y) return y:totable() end
     ok, message = pcall(mlax.jit(f), x)
     assert.is_false(ok)
@@ -177,8 +179,8 @@ describe("modules", function()
     local mine = Mine()
     local ok, message = pcall(mlax.jit(function(m, z) return (m(z)) end), mine, x)
     assert.is_false(ok)
-    assert.equal(("%s:%d: Module: field 'last' cannot hold a traced array, which is no hyperparameter: wrap it, Parameter(false, x) in model "
-      .. "(Mine)"):format(here, debug.getinfo(Mine.forward, "S").linedefined), message)
+    assert.equal(("%s:%d: Module: field 'last' cannot hold a traced array, which is no hyperparameter: wrap it, Parameter(false, x) in "
+      .. "model (Mine)"):format(here, debug.getinfo(Mine.forward, "S").linedefined), message)
   end)
 
   it("that were captured take no traced value", function()
