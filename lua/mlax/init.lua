@@ -37,6 +37,7 @@ end
 local loaded = {}
 
 local function merge_file(name)
+  loaded[name] = true -- the file itself may ask
   if not exists(name) then return end
   local m = require(name)
   if type(m) ~= "table" or m == mlax or m == core.tree then return end
@@ -48,7 +49,6 @@ end
 -- Merges one file into mlax, once; what is there already stays. Where that fails, the next one who asks tries again.
 local function merge(name)
   if loaded[name] then return end
-  loaded[name] = true -- the file itself may ask
   local ok, problem = pcall(merge_file, name)
   if ok then return end
   loaded[name] = nil

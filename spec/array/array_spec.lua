@@ -258,7 +258,7 @@ describe("scope", function()
   it("hands what is kept to the scope around it", function()
     local a, b
     do
-      local outer <close> = mlax.scope()
+      local _ <close> = mlax.scope()
       do
         local s <close> = mlax.scope()
         a, b = s:keep(mlax.ones{2} + 1), mlax.ones{2} + 2

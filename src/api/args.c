@@ -1,5 +1,5 @@
 /* args.c: reading and checking what Lua hands over. Everything here raises, naming what was meant. */
-#include "tree.h"
+#include "tree_impl.h"
 
 #include <math.h>
 #include <stdio.h>
