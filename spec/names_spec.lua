@@ -42,7 +42,8 @@ describe("misuse that newcomers are likely to make", function()
   it("of methods and transformations as well", function()
     assert.equal("reshape: x is no array (got a table, need an array or a number; methods are called with ':', "
       .. "lists become arrays by mlax.array)", message(function() return x.reshape{3, 2} end))
-    assert.equal("grad: the options are no table (got float32[2,3]): arguments go to the result, grad(f)(x)", message(mlax.grad, mlax.sum, x))
+    assert.equal("grad: the options are no table (got float32[2,3]): arguments go to the result, grad(f)(x)",
+      message(mlax.grad, mlax.sum, x))
     assert.equal("init: call it with ':', object:init(...) (got a table in the place of the object)",
       message(mlax.optim.sgd(0.1).init, {x}))
   end)

@@ -50,7 +50,7 @@ end
 
 describe("README.md", function()
   local stdout = io.stdout
-  after_each(function() io.stdout = stdout end)
+  after_each(function() rawset(io, "stdout", stdout) end)
 
   it("says what its Lua snippets do", function()
     local code, expected = script()
@@ -70,9 +70,9 @@ describe("README.md", function()
     end
     local chunk = assert(load(code, "=tour.lua", "t", env))
     local drawn = {}
-    io.stdout = {write = function(_, text) drawn[#drawn + 1] = text end}
+    rawset(io, "stdout", {write = function(_, text) drawn[#drawn + 1] = text end})
     chunk()
-    io.stdout = stdout
+    rawset(io, "stdout", stdout)
     for i, lines in ipairs(expected) do
       lines[#lines + 1] = #lines > 0 and "" or nil
       if #lines > 0 then assert.equal(without_lines(table.concat(lines, "\n")), without_lines(printed[i])) end
@@ -91,8 +91,9 @@ describe("README.md", function()
     local file = assert(io.open(name .. ".c", "w"))
     file:write((readme:match("\n```c\n(.-)```")))
     file:close()
-    local text, ok = run(("cc -Wall -Isrc %s.c %s/libmlax.a %s %s -lopenblas -lz -lm -fopenmp -o %s && %s"):format(quoted(name), quoted(build),
-      flags:gsub("\n", " "), blas and ("-L%s -Wl,-rpath,%s"):format(blas, blas) or "", quoted(name), quoted(name)))
+    local paths = blas and ("-L%s -Wl,-rpath,%s"):format(blas, blas) or ""
+    local text, ok = run(("cc -Wall -Isrc %s.c %s/libmlax.a %s %s -lopenblas -lz -lm -fopenmp -o %s && %s"):format(quoted(name),
+      quoted(build), flags:gsub("\n", " "), paths, quoted(name), quoted(name)))
     os.remove(name)
     os.remove(name .. ".c")
     assert.is_true(ok, text)

@@ -26,7 +26,6 @@ for space, list in pairs{
   losses = "ctc_loss",
   random = "gamma beta dirichlet poisson",
   data = "iris",
-  lax = "conv reduce_window",
 } do
   later[space] = {}
   for _, name in ipairs(words(list)) do later[space][name] = true end
