@@ -21,6 +21,9 @@ describe("a name that is not there", function()
     assert.equal("mlax: there is no mlax.tensor, did you mean mlax.array?", message(function() return mlax.tensor end))
     assert.equal('mlax: there is no mlax.float16: a dtype is given by its name, "float16"', message(function() return mlax.float16 end))
     assert.equal("index: an array has no field 'view', did you mean 'reshape'?", message(function() return mlax.ones{2}.view end))
+    assert.equal("index: an array has no field 'relu', did you mean mlax.nn.functional.relu?",
+      message(function() return mlax.ones{2}:relu() end))
+    assert.equal("index: an array has no field 'concat', did you mean mlax.concat?", message(function() return mlax.ones{2}:concat() end))
   end)
 
   it("has no guess where nothing is near", function()

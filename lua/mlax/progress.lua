@@ -24,6 +24,7 @@ local function seconds(s)
 end
 
 local function rate_of(rate)
+  if rate >= 1000 then return ("%.0f/s"):format(rate) end
   if rate >= 1 or rate == 0 then return ("%.4g/s"):format(rate) end
   return ("%.3gs each"):format(1 / rate)
 end

@@ -95,6 +95,7 @@ function methods:batches(size, options, ...)
   local last = o.drop_last and n - n % size or n
   local first = 1
   return setmetatable({}, {
+    __index = function() check.fail("batches", "batches are not counted out: write for batch in ds:batches(n) do") end,
     __len = function() return (last + size - 1) // size end,
     __call = function()
       if first > last then return nil end
