@@ -66,6 +66,16 @@ bool mx_linear_transpose(mx_ctx *c, const mx_linear *l, mx_array *const *cotange
                          mx_list *out); /* one an active input; NULL: zero */
 void mx_linear_release(mx_linear *l);
 
+/* The cotangents of the inputs of p with linear_in (NULL: all), in which it is linear, from those of its results; in[i] are the values of
+ * the others. NULL cotangents are zero, on both sides; ct_in are borrowed. */
+bool mx_program_transpose(mx_ctx *c, const mx_program *p, const bool *linear_in, mx_array *const *in, mx_array *const *ct_out,
+                          mx_array **ct_in);
+/* Splits p by what is known: `known` computes, of the known inputs in order, the results that need no unknown one, then the residuals;
+ * `unknown` the other results, of the unknown inputs in order, then the residuals. out_unknown (n_out, in and out): results that must be
+ * unknown; set for all that are. */
+bool mx_program_split(mx_ctx *c, const mx_program *p, const bool *unknown_in, bool *out_unknown, mx_program **known,
+                      mx_program **unknown);
+
 /* f over the axes of its inputs (-1: not mapped), all of length `size`. Results are whole values; out_axes (room for
  * the results is made; mx_free'd by mx_ints_release) says where each is mapped, -1: it does not depend on the axis. */
 typedef struct mx_ints {
