@@ -167,7 +167,7 @@ test:
 	@BUILD=$(BUILD) LUA=$(LUA) sh tests/run $(SUITES)
 
 # C tests see the internals, so they link all objects. test_host.c is a host: libmlax.so and mlax.h, nothing else.
-ctests: $(TESTS)
+ctests: $(TESTS) $(BUILD)/tests/lua/fault.so
 $(OBJ)/tests.a: $(CORE_OBJ) $(API_OBJ)
 	@echo '  AR    $@'
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -183,6 +183,11 @@ $(BUILD)/tests/test_%: $(OBJ)/tests/c/test_%.o $(TEST_HELP:%.c=$(OBJ)/%.o) $(EMB
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LUA_LIBS) $(CORE_LIBS) -lpthread
+# require "fault" for specs; Lua's symbols come from the program.
+$(BUILD)/tests/lua/fault.so: $(OBJ)/tests/fault/module.o
+	@mkdir -p $(@D)
+	@echo '  LD    $@'
+	$(Q)$(LINK) -shared -o $@ $<
 .SECONDARY:
 
 bench: all
@@ -237,4 +242,4 @@ clean:
 FORCE:
 .DELETE_ON_ERROR:
 .PHONY: all ctests demo test bench sanitize valgrind clang lint deps env install install-rock clean FORCE
--include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/c/*.d)
+-include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

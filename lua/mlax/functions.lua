@@ -117,7 +117,9 @@ function M.histogram(x, bins, options, ...)
   local flat, edges = x:flatten(), bins
   if not mlax.is_array(bins) then
     bins = bins or 10
-    if math.type(bins) ~= "integer" or bins < 1 then core.fail("histogram", "the number of bins is no positive integer (got %s)", core.type_name(bins)) end
+    if math.type(bins) ~= "integer" or bins < 1 then
+      core.fail("histogram", "the number of bins is no positive integer (got %s)", core.type_name(bins))
+    end
     local range = option(options, "range", nil)
     local low, high
     if range then
@@ -238,7 +240,9 @@ end
 local function quantile(op, x, q, axis, options)
   check_array(op, x, "x")
   local method = methods[option(options, "method", "linear")]
-  if not method then core.fail(op, "unknown method %s (known: linear, lower, higher, midpoint, nearest)", core.type_name(options.method)) end
+  if not method then
+    core.fail(op, "unknown method %s (known: linear, lower, higher, midpoint, nearest)", core.type_name(options.method))
+  end
   if not is_float(x) then x = x:astype("float32") end
   local joined, ones = join_axes(op, x, axis)
   local sorted = joined:sort(-1)

@@ -2,6 +2,7 @@
 -- last axis. `:mean()` gives the scalar to differentiate.
 --
 --     losses.softmax_cross_entropy_with_labels(model(batch.x), batch.y):mean()
+local core = require "mlax.core"
 local mlax = require "mlax"
 local check = require "mlax.check"
 
@@ -54,7 +55,10 @@ function losses.softmax_cross_entropy_with_labels(logits, labels, ...)
   logits = check_classes(op, "logits", check.array(op, "logits", logits))
   if math.type(labels) == "integer" then labels = mlax.array(labels, "int32") end
   if not mlax.is_array(labels) or not labels.dtype:find("int", 1, true) then
-    check.fail(op, "labels must be integers that count from 1 (got %s)", check.show(labels))
+    check.fail(op, "labels must be integers that count from 1 (got %s)%s", check.show(labels), type(labels) == "table"
+      and ', make an array of them: mlax.array(labels, "int32")'
+      or mlax.is_array(labels) and labels.ndim == logits.ndim and ", for probabilities there is softmax_cross_entropy"
+      or mlax.is_array(labels) and ', convert them: labels:astype("int32")' or "")
   end
   local shape = logits.shape
   shape[#shape] = nil
@@ -62,7 +66,7 @@ function losses.softmax_cross_entropy_with_labels(logits, labels, ...)
     check.fail(op, "labels must have the shape of logits without the last axis (got %s, need {%s})", check.show(labels),
       table.concat(shape, ", "))
   end
-  return -mlax.log_softmax(logits, -1):take_along_axis(labels:expand_dims(-1), -1):squeeze(-1)
+  return -core.take_labels(mlax.log_softmax(logits, -1), labels)
 end
 
 --- Binary cross entropy of sigmoid(logits), the mean over all axes but the first.

@@ -195,7 +195,8 @@ local function trial_run(model, x)
   local shapes = {}
   local function run(m, input)
     local outputs = {}
-    local before = core.observe_calls(function(module, y) outputs[module] = shape_text(y) end)
+    local function observer(module, y) outputs[module] = shape_text(y) end -- this local alone holds it
+    local before = core.observe_calls(observer)
     local _ <close> = setmetatable({}, {__close = function() core.observe_calls(before) end})
     m(input, mlax.random.key(0), true)
     each_node(m, "", function(path, node) shapes[path] = outputs[node] end)

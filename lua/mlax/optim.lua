@@ -18,7 +18,7 @@ end
 -- Minus the learning rate, a number or a schedule.
 local function descend(op, lr)
   if type(lr) == "number" then return optim.scale(-lr) end
-  check.callable(op, "the learning rate", lr)
+  if not check.is_callable(lr) then check.fail(op, "the learning rate must be a number or a schedule (got %s)", check.show(lr)) end
   return optim.scale_by_schedule(function(count) return -lr(count) end)
 end
 

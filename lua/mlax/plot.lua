@@ -397,7 +397,7 @@ local function montage(images, labels, coloured, width)
 end
 
 --- An image or several side by side: in 24-bit colour where the terminal has it, else in shades.
--- @param data {h, w}, {h, w, 1} or {h, w, 3}; several: a list of such arrays. Floats are black at 0 and white at 1, unless a value lies
+-- @param data {h, w}, {h, w, 1} or {h, w, 3}; several: a list of such arrays, or one of {n, h, w} or {n, h, w, 3}. Floats are black at 0 and white at 1, unless a value lies
 --   outside: then at the least and the greatest; integers are black at 0 and white at 255
 -- @param options {labels = text below each image, title, low, high (what black and white are), scale = pixels a side for each of
 --   the image (default: 2 for small images in colour, else 1), width = 79, colour, write}
@@ -406,7 +406,9 @@ function plot.image(data, options, ...)
   local coloured = o.colour
   if coloured == nil then coloured = not o.write and terminal.has_colour("stdout") end
   local list, labels = data, o.labels
-  if mlax.is_array(data) then
+  if mlax.is_array(data) and (data.ndim == 4 or data.ndim == 3 and data:dim(3) ~= 1 and data:dim(3) ~= 3) then
+    list = {data:unpack()}
+  elseif mlax.is_array(data) then
     list = {data}
     if labels ~= nil and type(labels) ~= "table" then labels = {labels} end
   end

@@ -117,6 +117,9 @@ return function(iterator, options, ...)
     total = total or check.int("progress", "the count", iterator, 0)
     iterator = count_to(total)
   end
+  if type(iterator) == "table" and not check.is_callable(iterator) then
+    check.fail("progress", "iterator must be a function (got a table; give ds:batches(n), or a number to count to)")
+  end
   check.callable("progress", "iterator", iterator)
   total = total or length_of(iterator)
   if total then check.int("progress", "total", total, 0) end

@@ -180,7 +180,8 @@ static mx_array *operand(lua_State *L, int idx, mx_ctx *c) {
   mx_array *x = mx_to_array(L, idx);
   if (!x) {
     if (lua_type(L, idx) != LUA_TNUMBER)
-      mx_error(L, "an operand is neither an array nor a number (got %s)", mx_show(L, idx));
+      mx_error(L, "an operand is neither an array nor a number (got %s%s)", mx_show(L, idx),
+               lua_istable(L, idx) ? ", need mlax.array{...}" : "");
     return NULL;
   }
   if (x->tag != MX_VALUE && !mx_usable(c, x)) mx_raise(L);

@@ -13,6 +13,7 @@ static void work_free(mx_work *w) {
   mx_ints_release(w->c, &w->out_axes);
   mx_linear_release(w->linear);
   mx_program_release(w->program);
+  if (w->owned) w->free_owned(w);
   mx_arena_release(&w->memory);
   mlax_engine_release(w->engine);
   memset(w, 0, sizeof *w);

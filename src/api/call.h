@@ -16,16 +16,19 @@ typedef struct mx_work {
   lua_State *L;
   mlax_engine *engine;
   mx_ctx *c;
-  int self, f, args, results; /* stack indices: this, the function, the flat of arguments, that of results (after the call) */
-  bool hidden;          /* root 0 of args is the function, a Module */
-  int n;                /* traced leaves: */
-  int *leaf;            /* their numbers in args, and */
-  mx_list in;           /* their values */
+  int self, f, args,
+      results; /* stack indices: this, the function, the flat of arguments, that of results (after the call) */
+  bool hidden; /* root 0 of args is the function, a Module */
+  int n;       /* traced leaves: */
+  int *leaf;   /* their numbers in args, and */
+  mx_list in;  /* their values */
   mx_list tangents, out, out_tangents, captured;
   mx_ints out_axes;
   mx_linear *linear;
   mx_program *program;
   mx_arena memory;
+  void *owned; /* something else that must not be lost, and how it is freed */
+  void (*free_owned)(struct mx_work *w);
   mx_array *const *tracers; /* during the call */
 } mx_work;
 

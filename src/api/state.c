@@ -136,8 +136,8 @@ static int do_nothing(lua_State *L) {
   return 0;
 }
 
-/* A finalizer that finds no memory for its own call is lost, and with it what it would have freed. So the stack must have
- * room for one, and a call record that the collector leaves alone (it keeps the first free one). */
+/* A finalizer that finds no memory for its own call is lost, and with it what it would have freed. So the stack must
+ * have room for one, and a call record that the collector leaves alone (it keeps the first free one). */
 static bool has_room_for_finalizers(lua_State *L) {
   if (!lua_checkstack(L, 3 * LUA_MINSTACK)) return false;
   lua_pushcfunction(L, do_nothing);

@@ -364,6 +364,7 @@ const mx_treedef *mx_treedef_intern(lua_State *L, const mx_node *node) {
 /* -- asking -------------------------------------------------------------------------------------------------------- */
 
 int mx_treedef_leaves(const mx_treedef *def) { return def->leaves; }
+bool mx_treedef_is_unset(const mx_treedef *def) { return def->kind == MX_NODE_MODULE && !def->initialized; }
 const mx_treedef *mx_treedef_leaf(lua_State *L) { return mx_trees_of(L)->leaf; }
 
 const mx_treedef *mx_treedef_at(lua_State *L, int idx) {

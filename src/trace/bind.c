@@ -136,11 +136,18 @@ static bool bind_op(mx_ctx *c, mx_op *o, const mx_aval **avals, mx_array **out) 
   return ok;
 }
 
+/* Each operation can be interrupted: a loop of eager ones, and a trace that does not end. */
+static inline bool may_go_on(mx_ctx *c) {
+  const mlax_engine *e = c->engine;
+  return (!atomic_load_explicit(&e->interrupt, memory_order_relaxed) && !e->poll) || mx_poll(c);
+}
+
 bool mx_bind(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *const *in, int n_in, mx_array **out,
              int n_out) {
   for (int i = 0; i < n_out; i++) out[i] = NULL;
   for (int i = 0; i < n_in; i++)
     if (!in[i]) return false;
+  if (!may_go_on(c)) return false;
   mx_op o = {.prim = prim, .p = p, .n_in = n_in, .n_out = n_out, .in = in};
   const mx_aval *few[16], **avals = few;
   if (n_in > 16 && !(avals = mx_new(c, (size_t)n_in * sizeof *avals))) return false;

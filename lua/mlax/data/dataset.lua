@@ -140,7 +140,9 @@ return function(fields, ...)
     if type(name) ~= "string" or methods[name] then
       check.fail("dataset", "a field cannot be named '%s' (need a string that is no method of a dataset)", tostring(name))
     end
-    if not mlax.is_array(x) then extra[name] = x
+    if type(x) == "table" and math.type(x[1]) then
+      check.fail("dataset", "%s must be an array (got a list of numbers): mlax.array(list), with \"int32\" for labels", name)
+    elseif not mlax.is_array(x) then extra[name] = x
     elseif x.ndim == 0 then check.fail("dataset", "%s must have an axis of examples (got %s)", name, check.show(x))
     elseif n and #x ~= n then
       check.fail("dataset", "%s has %d examples, %s has %d", name, #x, named, n)

@@ -33,7 +33,7 @@ end
 --- x of any shape -> the same shape and dtype; the kernel is cast to the dtype of x.
 function Bias:forward(x)
   x = check.array("Bias", "x", x)
-  return x + last_axes.aligned("Bias", self.in_features, x, self.bias_kernel.data)
+  return x + last_axes.aligned("Bias", self.in_features, x, check.kernel("Bias", self.bias_kernel))
 end
 
 return Bias

@@ -1,4 +1,5 @@
 --- Embed: a row of a kernel for each integer.
+local core = require "mlax.core"
 local mlax = require "mlax"
 local check = require "mlax.check"
 local initializers = require "mlax.nn.initializers"
@@ -36,7 +37,9 @@ function Embed:forward(ids)
   if not mlax.is_array(ids) or not ids.dtype:find("int", 1, true) then
     check.fail("Embed", "the input must be integers that count from 1 (got %s)", check.show(ids))
   end
-  return self.embed_kernel.data:take(ids, 1, {mode = self.mode})
+  local kernel = check.kernel("Embed", self.embed_kernel)
+  if self.mode == "error" then return core.take_rows(kernel, ids) end
+  return kernel:take(mlax.where(ids:gt(0), ids, 0), 1, {mode = "fill"})
 end
 
 return Embed

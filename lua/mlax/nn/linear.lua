@@ -45,7 +45,7 @@ end
 --- x {..., in} -> {..., out}. The kernel is cast to the dtype of x; integers raise.
 function Linear:forward(x)
   x = input(x)
-  local kernel = self.linear_kernel.data:astype(x.dtype)
+  local kernel = check.kernel("Linear", self.linear_kernel):astype(x.dtype)
   local axis = self.transposed_kernel and 2 or 1
   if x:dim(-1) ~= kernel:dim(axis) then
     check.fail("Linear", "the last axis of the input must have length %d (got %s)", kernel:dim(axis), check.show(x))

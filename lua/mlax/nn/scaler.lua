@@ -33,7 +33,7 @@ end
 --- x of any shape -> the same shape and dtype; the kernel is cast to the dtype of x.
 function Scaler:forward(x)
   x = check.array("Scaler", "x", x)
-  return x * last_axes.aligned("Scaler", self.in_features, x, self.scaler_kernel.data)
+  return x * last_axes.aligned("Scaler", self.in_features, x, check.kernel("Scaler", self.scaler_kernel))
 end
 
 return Scaler

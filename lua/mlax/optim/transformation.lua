@@ -14,8 +14,10 @@ local function difference(what, t, params)
   local theirs, ours = tree.leaves_with_path(t), tree.leaves_with_path(params)
   for i = 1, math.max(#theirs, #ours) do
     local a, b = theirs[i], ours[i]
-    if not b then return ("%s at %s, which the parameters lack"):format(what, a[1]) end
-    if not a or a[1] ~= b[1] then return ("no %s at %s (got %s)"):format(what, b[1], a and a[1] or "nothing more") end
+    if not b then return ("there is a %s at %s, but no parameter"):format(what, a[1]) end
+    if not a or a[1] ~= b[1] then
+      return ("there is no %s for the parameter at %s (got %s)"):format(what, b[1], a and "one at " .. a[1] or "no more leaves")
+    end
   end
   return ("%s of another structure: %s, need %s"):format(what, tostring(tree.structure(t)), tostring(tree.structure(params)))
 end
@@ -86,12 +88,17 @@ end
 
 --- The state to begin with.
 function Transformation:init(params, ...)
+  check.self("init", Transformation, self, "init")
   check.last("init", ...)
+  if mlax.is_module(params) and not params.initialized then
+    check.fail("init", "the model is not initialized: call it once on an example, model(x)")
+  end
   return self.start(params)
 end
 
 --- updates, state = t:update(grads, state, params). params may be left out where the transformation does not read them.
 function Transformation:update(grads, state, params, ...)
+  check.self("update", Transformation, self, "update")
   check.last("update", ...)
   if params ~= nil then check_fit("update", "gradient", grads, params)
   elseif self.needs_params then check.fail("update", "this transformation needs the parameters: t:update(grads, state, params)") end
@@ -100,6 +107,7 @@ end
 
 --- params, state = t:step(params, grads, state): update and apply_updates in one.
 function Transformation:step(params, grads, state, ...)
+  check.self("step", Transformation, self, "step")
   check.last("step", ...)
   check_fit("step", "gradient", grads, params)
   local updates, after = self.transform(grads, M.check_state("step", state, self.size), params)
