@@ -81,6 +81,9 @@ uint32_t mx_site_intern(mx_ctx *c, const char *source, int line); /* 0 when ther
 const char *mx_site_text(const mx_ctx *c, uint32_t site);          /* "f.lua:12", or "?" */
 const char *mx_site_op(const mx_ctx *c, uint32_t site);            /* the operation that ran there when it was interned, or NULL */
 
+/* One copy of each name, as long as the context lives; NULL without memory. */
+const char *mx_name_intern(mx_ctx *c, const char *name);
+
 /* -- context --------------------------------------------------------------------------------------------------------- */
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine); /* retains the engine */
 void mx_ctx_close(mx_ctx *c);                     /* its arrays are released before: mx_frame_release(c, 0) */

@@ -113,6 +113,15 @@ const char *mx_site_text(const mx_ctx *c, uint32_t site) {
   return c->sites && site > 0 && site <= (uint32_t)c->sites->count ? c->sites->text[site - 1] : "?";
 }
 
+const char *mx_name_intern(mx_ctx *c, const char *name) { /* as a site without line or operation */
+  const char *op = c->op;
+  c->op = NULL;
+  uint32_t site = mx_site_intern(c, name, 0);
+  c->op = op;
+  if (!site) return mx_fail_memory(c, strlen(name) + 1);
+  return mx_site_text(c, site);
+}
+
 const char *mx_site_op(const mx_ctx *c, uint32_t site) {
   const char *op = c->sites && site > 0 && site <= (uint32_t)c->sites->count ? op_of(c->sites->text[site - 1]) : "";
   return *op ? op : NULL;

@@ -2,6 +2,26 @@
  * tangents. */
 #include "control_impl.h"
 
+static mx_array *new_var(mx_ctx *c, mx_trace *t, int32_t var) {
+  mx_array *x = mx_tracer_new(c, t, t->kind == MX_TRACE_STAGE ? MX_STAGED : MX_LINEAR, t->program->avals[var]);
+  if (x) x->var = var;
+  return x;
+}
+
+/* An array that an outer trace knows as one of its inputs (a captured one) is that input here too: its tracer is the constant. */
+static mx_array *outer_input(mx_ctx *c, mx_trace *t, mx_array *x) {
+  for (mx_trace *outer = t->parent; outer; outer = outer->parent)
+    for (int i = 0; i < outer->n_known; i++) {
+      if (outer->known[i] != x) continue;
+      for (int k = 0; k < t->program->n_const; k++) {
+        mx_array *had = t->program->consts[k];
+        if (mx_owns(outer, had) && had->var == i) return had;
+      }
+      return new_var(c, outer, i);
+    }
+  return x;
+}
+
 static int32_t operand(mx_ctx *c, mx_trace *t, mx_array *x) {
   if (mx_owns(t, x)) return x->var;
   for (int i = 0; i < t->n_known; i++)
@@ -10,13 +30,8 @@ static int32_t operand(mx_ctx *c, mx_trace *t, mx_array *x) {
     mx_fail(c, MLAX_STATE, "a traced value made at %s is used outside its transformation", mx_site_text(c, x->site));
     return -1;
   }
-  return mx_program_const(c, t->program, x);
-}
-
-static mx_array *new_var(mx_ctx *c, mx_trace *t, int32_t var) {
-  mx_array *x = mx_tracer_new(c, t, t->kind == MX_TRACE_STAGE ? MX_STAGED : MX_LINEAR, t->program->avals[var]);
-  if (x) x->var = var;
-  return x;
+  if (x->tag == MX_VALUE && t->parent) x = outer_input(c, t, x);
+  return x ? mx_program_const(c, t->program, x) : -1;
 }
 
 static bool record(mx_ctx *c, mx_trace *t, mx_op *o, int32_t *vars, mx_array **out) {
