@@ -228,7 +228,8 @@ install: all
 	install -m 755 $(BUILD)/libmlax.so $(INSTALL)/lib
 	install -m 755 $(BUILD)/lua/mlax/core.so $(INSTALL)/lib/lua/5.4/mlax/core.so
 	cd lua && find mlax -type f | while read -r f; do install -D -m 644 "$$f" $(abspath $(INSTALL))/share/lua/5.4/"$$f"; done
-	sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|; s|@LIBS@|-fopenmp $(CORE_LIBS)|' src/mlax.pc.in > $(INSTALL)/lib/pkgconfig/mlax.pc
+	for pc in mlax mlax-lua; do sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|; s|@LIBS@|-fopenmp $(CORE_LIBS)|' \
+	  src/$$pc.pc.in > $(INSTALL)/lib/pkgconfig/$$pc.pc; done
 
 # For LuaRocks, whose folders are its own: the module finds libmlax.so beside itself.
 install-rock: all

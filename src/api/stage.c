@@ -26,6 +26,7 @@ static int lprogram_tostring(lua_State *L) {
   size_t n = mx_program_print(c, p, NULL, 0);
   char *text = luaL_buffinitsize(L, &b, n + 1);
   mx_program_print(c, p, text, n + 1);
+  while (n && text[n - 1] == '\n') n--; /* print adds one */
   luaL_pushresultsize(&b, n);
   return 1;
 }
