@@ -316,7 +316,20 @@ static int laxis_size(lua_State *L) { /* core.axis_size(name) */
   return 1;
 }
 
-static const mx_reg functions[] = {{"staged", lstaged, MX_IN_CORE},           {"bind_scan", lbind_scan, MX_IN_CORE},
+static int labstract(lua_State *L) { /* core.abstract(x): shape and dtype without values */
+  mx_ctx *c = mx_enter(L, "abstract");
+  mx_aval a = mx_check_strict(L, 1, "x")->aval;
+  return mx_push(L, mx_keep(c, mx_array_tracer(c, MX_ABSTRACT, &a)));
+}
+
+/* core.check_position(op, i, n): an index array from 1 -> from 0, raising outside 1..n */
+static int lcheck_position(lua_State *L) {
+  mx_ctx *c = mx_enter(L, op_name(lua_tostring(L, 1)));
+  return mx_push(L, mx_check_index(c, mx_check_strict(L, 2, "i"), mx_check_int(L, 3, "n"), -1, 1 + MX_INDEX_EXACT));
+}
+
+static const mx_reg functions[] = {{"abstract", labstract, MX_IN_CORE}, {"check_position", lcheck_position, MX_IN_CORE},
+{"staged", lstaged, MX_IN_CORE},           {"bind_scan", lbind_scan, MX_IN_CORE},
                                    {"bind_loop", lbind_loop, MX_IN_CORE},     {"bind_branch", lbind_branch, MX_IN_CORE},
                                    {"bind_call", lbind_call, MX_IN_CORE},     {"collective", lcollective, MX_IN_CORE},
                                    {"axis_size", laxis_size, MX_IN_CORE},     {NULL, NULL, 0}};
