@@ -295,10 +295,11 @@ end
 
 -- -- custom rules --------------------------------------------------------------------------------------------------------
 
-local function no_captured(op, captured)
-  if #captured > 0 then
-    core.fail(op, "the function uses %d traced values that it was not given: pass them as arguments", #captured)
-  end
+-- first, first + 1, ..., first + n - 1
+local function count(first, n)
+  local list = {}
+  for i = 1, n do list[i] = first + i - 1 end
+  return list
 end
 
 -- The function and its rules over lists. stage(k, f, inputs): traces f and remembers.
@@ -341,17 +342,21 @@ function M.custom_jvp(f, rule)
     local operands, rebuild, call, result = lists_of(f, ...)
     local n = #operands
     local program, captured = core.staged(call, operands, n, "custom_jvp")
-    no_captured("custom_jvp", captured)
-    local n_out
     local rule_program, rule_captured = core.staged(function(list)
       local out, tangent = rule(rebuild(list), rebuild(list, n))
       local a, b = open(out), open(tangent)
-      n_out = #a
       if #a ~= #b then core.fail("custom_jvp", "the rule gives %d arrays and %d tangents (need as many)", #a, #b) end
       return append(append({}, a), b)
     end, append(append({}, operands), operands), 2 * n, "custom_jvp")
-    no_captured("custom_jvp", rule_captured)
-    return result(core.bind_call("custom_jvp", {program, rule_program}, {}, operands), n_out)
+    -- What the functions reach of outer traces are operands too; the rule has nothing to say of their tangents, which are zero.
+    local all = append(append(append({}, operands), captured), rule_captured)
+    if #all > n then
+      local twice = append(append({}, all), all)
+      program = core.rewired(program, count(1, n + #captured), all)
+      local sources = append(append(count(1, n), count(#all + 1, n)), count(n + #captured + 1, #rule_captured))
+      rule_program = core.rewired(rule_program, sources, twice)
+    end
+    return result(core.bind_call("custom_jvp", {program, rule_program}, {}, all))
   end
 end
 
@@ -366,20 +371,22 @@ function M.custom_vjp(f, fwd, bwd)
     local operands, rebuild, call, result, n_args = lists_of(f, ...)
     local n = #operands
     local program, captured = core.staged(call, operands, n, "custom_vjp")
-    no_captured("custom_vjp", captured)
     local outs, rebuild_res, residuals, rebuild_ct
-    local forward, f_captured = core.staged(function(list)
-      local given = rebuild(list)
-      local out, res = fwd(table.unpack(given, 1, n_args))
-      local a, again = open(out)
-      local r, again_res = open(res)
-      rebuild_ct, rebuild_res = again, again_res
-      outs, residuals = {}, {}
-      for i, x in ipairs(a) do outs[i] = core.abstract(x) end
-      for i, x in ipairs(r) do residuals[i] = core.abstract(x) end
-      return append(append({}, a), r)
-    end, operands, n, "custom_vjp")
-    no_captured("custom_vjp", f_captured)
+    -- Residuals are what fwd gives and what bwd reaches of outer traces (known once bwd has been traced).
+    local function stage_forward(reached)
+      return core.staged(function(list)
+        local given = rebuild(list)
+        local out, res = fwd(table.unpack(given, 1, n_args))
+        local a, again = open(out)
+        local r, again_res = open(res)
+        rebuild_ct, rebuild_res = again, again_res
+        outs, residuals = {}, {}
+        for i, x in ipairs(a) do outs[i] = core.abstract(x) end
+        for i, x in ipairs(r) do residuals[i] = core.abstract(x) end
+        return append(append(append({}, a), r), reached)
+      end, operands, n, "custom_vjp")
+    end
+    local forward, f_captured = stage_forward({})
     local n_res = #residuals
     local backward, b_captured = core.staged(function(list)
       local cts = table.pack(bwd(rebuild_res(list), rebuild_ct(list, n_res)))
@@ -391,8 +398,18 @@ function M.custom_vjp(f, fwd, bwd)
       end
       return flat
     end, append(append({}, residuals), outs), n_res + #outs, "custom_vjp")
-    no_captured("custom_vjp", b_captured)
-    return result(core.bind_call("custom_vjp", {program, forward, backward}, {}, operands, n_res))
+    if #b_captured > 0 then
+      forward, f_captured = stage_forward(b_captured)
+      local sources = append(append(count(1, n_res), count(n_res + #b_captured + 1, #outs)), count(n_res + 1, #b_captured))
+      backward = core.rewired(backward, sources, append(append(append({}, residuals), b_captured), outs))
+      n_res = n_res + #b_captured
+    end
+    local all = append(append(append({}, operands), captured), f_captured)
+    if #all > n then
+      program = core.rewired(program, count(1, n + #captured), all)
+      forward = core.rewired(forward, append(count(1, n), count(n + #captured + 1, #f_captured)), all)
+    end
+    return result(core.bind_call("custom_vjp", {program, forward, backward}, {}, all, n_res))
   end
 end
 

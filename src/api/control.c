@@ -1,10 +1,12 @@
-/* control.c: control flow and custom rules over lists of arrays; the Lua half (lua/mlax/control.lua) makes lists of trees and checks.
+/* control.c: control flow and custom rules over lists of arrays; the Lua half (lua/mlax/control.lua) makes lists of
+ * trees and checks.
  *
- *     core.staged(f, inputs, n_whole) -> program, captured     f: a list of arrays -> a list of arrays; inputs behind the first n_whole
- *                                                              are given to f without their first axis
- *     core.bind_scan(program, captured, carry, xs, length, reverse), core.bind_loop, core.bind_branch, core.bind_call -> a list
+ *     core.staged(f, inputs, n_whole) -> program, captured     f: a list of arrays -> a list of arrays; inputs behind
+ * the first n_whole are given to f without their first axis core.bind_scan(program, captured, carry, xs, length,
+ * reverse), core.bind_loop, core.bind_branch, core.bind_call -> a list
  *
- * What f reaches of outer traces comes back as `captured`; it is handed to the primitive as constants before the other operands.
+ * What f reaches of outer traces comes back as `captured`; it is handed to the primitive as constants before the other
+ * operands.
  */
 #include "call.h"
 
@@ -97,7 +99,8 @@ static int lstaged(lua_State *L) {
   return 2;
 }
 
-/* -- binding --------------------------------------------------------------------------------------------------------- */
+/* -- binding ---------------------------------------------------------------------------------------------------------
+ */
 
 /* Operands of a primitive: lists on the stack, one after another, in one array of the work. */
 typedef struct operands {
@@ -114,13 +117,15 @@ static void add_lists(lua_State *L, mx_work *w, operands *o, const int *lists, i
   o->x = x;
   for (int k = 0; k < n_lists; k++)
     for (int i = 1; i <= (int)lua_rawlen(L, lists[k]); i++) {
-      mx_array *v = mx_convert(w->c, list_item(L, lists[k], i), list_item(L, lists[k], i)->aval.dtype); /* no weak types inside */
+      mx_array *v =
+          mx_convert(w->c, list_item(L, lists[k], i), list_item(L, lists[k], i)->aval.dtype); /* no weak types inside */
       if (!v) mx_raise(L);
       o->x[o->n++] = v;
     }
 }
 
-static int bind_list(lua_State *L, mx_work *w, const mx_primitive *prim, const mx_params *p, const operands *o, int n_out) {
+static int bind_list(lua_State *L, mx_work *w, const mx_primitive *prim, const mx_params *p, const operands *o,
+                     int n_out) {
   mx_array **out = mx_arena_alloc(w->c, &w->memory, (size_t)(n_out + 1) * sizeof *out);
   bool ok = out && mx_bind_programs(w->c, prim, p, o->x, o->n, out, n_out);
   if (!ok) mx_raise(L);
@@ -235,7 +240,9 @@ static int lbind_branch(lua_State *L) {
 /* kind, list of programs, captured (of the first; for checkpoint alone), operands, number of residuals */
 static int lbind_call(lua_State *L) {
   const char *kind = luaL_checkstring(L, 1);
-  const mx_primitive *prim = !strcmp(kind, "checkpoint") ? &mx_prim_checkpoint : !strcmp(kind, "custom_jvp") ? &mx_prim_custom_jvp : &mx_prim_custom_vjp;
+  const mx_primitive *prim = !strcmp(kind, "checkpoint")   ? &mx_prim_checkpoint
+                             : !strcmp(kind, "custom_jvp") ? &mx_prim_custom_jvp
+                                                           : &mx_prim_custom_vjp;
   mx_enter(L, prim->name);
   lua_settop(L, 5);
   mx_flat_new(L);
@@ -256,7 +263,8 @@ static int lbind_call(lua_State *L) {
   return bind_list(L, w, prim, &p, &o, q[0] ? q[0]->n_out : 0);
 }
 
-/* -- collectives ----------------------------------------------------------------------------------------------------- */
+/* -- collectives -----------------------------------------------------------------------------------------------------
+ */
 
 /* The innermost vmap of that name; its interned name lives as long as the trace. */
 static const mx_trace *axis_trace(lua_State *L, mx_ctx *c, const char *name) {
@@ -272,13 +280,15 @@ static const mx_trace *axis_trace(lua_State *L, mx_ctx *c, const char *name) {
       luaL_addstring(&b, t->name);
     }
   luaL_pushresult(&b);
-  mx_error(L, "the axis '%s' is not bound (%s%s)", name, n ? "bound are: " : "no vmap with an axis_name is around: nobody binds it", lua_tostring(L, -1));
+  mx_error(L, "the axis '%s' is not bound (%s%s)", name,
+           n ? "bound are: " : "no vmap with an axis_name is around: nobody binds it", lua_tostring(L, -1));
   return NULL;
 }
 
 /* core.collective(kind, x or nil, name, pairs or nil) */
 static int lcollective(lua_State *L) {
-  static const mx_primitive *const kinds[] = {&mx_prim_psum, &mx_prim_pmax, &mx_prim_pmin, &mx_prim_all_gather, &mx_prim_ppermute, &mx_prim_axis_index};
+  static const mx_primitive *const kinds[] = {&mx_prim_psum,       &mx_prim_pmax,     &mx_prim_pmin,
+                                              &mx_prim_all_gather, &mx_prim_ppermute, &mx_prim_axis_index};
   const char *kind = luaL_checkstring(L, 1), *name = luaL_checkstring(L, 3);
   const mx_primitive *prim = NULL;
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
@@ -299,7 +309,9 @@ static int lcollective(lua_State *L) {
       lua_rawgeti(L, 4, i + 1);
       lua_rawgeti(L, -1, k + 1);
       v[i][k] = mx_check_int(L, -1, "a pair's position") - 1;
-      if (v[i][k] < 0 || v[i][k] >= t->size) mx_error(L, "pair %d names no position (got %lld, need 1..%lld)", i + 1, (long long)v[i][k] + 1, (long long)t->size);
+      if (v[i][k] < 0 || v[i][k] >= t->size)
+        mx_error(L, "pair %d names no position (got %lld, need 1..%lld)", i + 1, (long long)v[i][k] + 1,
+                 (long long)t->size);
       lua_pop(L, 2);
     }
   p.axis_name.pairs = mx_pairs_new(c, n);
@@ -316,6 +328,31 @@ static int laxis_size(lua_State *L) { /* core.axis_size(name) */
   return 1;
 }
 
+/* core.rewired(program, sources, types) -> a program with as many inputs as there are types (arrays), of which input
+ * sources[i] (from 1) feeds input i of the given one */
+static int lrewired(lua_State *L) {
+  mx_ctx *c = mx_enter(L, "rewired");
+  lua_settop(L, 3);
+  const mx_program *p = *mx_check_program(L, 1);
+  mx_flat_new(L);
+  mx_work *w = mx_work_over(L, 1, 4, false);
+  int n = (int)lua_rawlen(L, 3);
+  const mx_aval **avals = mx_arena_alloc(c, &w->memory, (size_t)(n + 1) * sizeof *avals);
+  int *source = mx_arena_alloc(c, &w->memory, (size_t)(p->n_in + 1) * sizeof *source);
+  mx_ok(L, avals && source && (int)lua_rawlen(L, 2) == p->n_in);
+  for (int i = 0; i < n; i++) avals[i] = &list_item(L, 3, i + 1)->aval;
+  for (int i = 0; i < p->n_in; i++) {
+    lua_rawgeti(L, 2, i + 1);
+    source[i] = (int)lua_tointeger(L, -1) - 1;
+    lua_pop(L, 1);
+  }
+  w->program = mx_program_rewire(c, p, n, avals, source, p->n_out, NULL);
+  mx_ok(L, w->program != NULL);
+  mx_push_program(L, w->program);
+  mx_work_done(w);
+  return 1;
+}
+
 static int labstract(lua_State *L) { /* core.abstract(x): shape and dtype without values */
   mx_ctx *c = mx_enter(L, "abstract");
   mx_aval a = mx_check_strict(L, 1, "x")->aval;
@@ -328,10 +365,16 @@ static int lcheck_position(lua_State *L) {
   return mx_push(L, mx_check_index(c, mx_check_strict(L, 2, "i"), mx_check_int(L, 3, "n"), -1, 1 + MX_INDEX_EXACT));
 }
 
-static const mx_reg functions[] = {{"abstract", labstract, MX_IN_CORE}, {"check_position", lcheck_position, MX_IN_CORE},
-{"staged", lstaged, MX_IN_CORE},           {"bind_scan", lbind_scan, MX_IN_CORE},
-                                   {"bind_loop", lbind_loop, MX_IN_CORE},     {"bind_branch", lbind_branch, MX_IN_CORE},
-                                   {"bind_call", lbind_call, MX_IN_CORE},     {"collective", lcollective, MX_IN_CORE},
-                                   {"axis_size", laxis_size, MX_IN_CORE},     {NULL, NULL, 0}};
+static const mx_reg functions[] = {{"abstract", labstract, MX_IN_CORE},
+                                   {"check_position", lcheck_position, MX_IN_CORE},
+                                   {"rewired", lrewired, MX_IN_CORE},
+                                   {"staged", lstaged, MX_IN_CORE},
+                                   {"bind_scan", lbind_scan, MX_IN_CORE},
+                                   {"bind_loop", lbind_loop, MX_IN_CORE},
+                                   {"bind_branch", lbind_branch, MX_IN_CORE},
+                                   {"bind_call", lbind_call, MX_IN_CORE},
+                                   {"collective", lcollective, MX_IN_CORE},
+                                   {"axis_size", laxis_size, MX_IN_CORE},
+                                   {NULL, NULL, 0}};
 
 void mx_open_control(lua_State *L) { mx_register(L, functions); }

@@ -25,8 +25,6 @@ static void free_operands(mx_ctx *c, operands *o) {
   mx_arena_release(&o->memory);
 }
 
-
-
 /* Two sets of buffers for the carry, written in turn. */
 typedef struct carry {
   char **set[2];
@@ -51,7 +49,8 @@ static bool take_carry(mx_ctx *c, mx_arena *memory, const mx_program *p, int fir
   return true;
 }
 
-/* -- scan ------------------------------------------------------------------------------------------------------------ */
+/* -- scan ------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct scanning {
   mx_plan *plan;
@@ -63,7 +62,8 @@ typedef struct scanning {
 } scanning;
 
 static void point_slices(const scanning *s, const operands *o, const mx_kernel_args *k, int64_t t) {
-  for (int i = s->n_const + s->n_carry; i < s->n_in; i++) s->in[i] = o->data[i] + (size_t)t * mx_nbytes(s->body->avals[i]);
+  for (int i = s->n_const + s->n_carry; i < s->n_in; i++)
+    s->in[i] = o->data[i] + (size_t)t * mx_nbytes(s->body->avals[i]);
   for (int j = s->n_carry; j < s->n_out; j++)
     s->out[j] = k->out[j].data + (size_t)t * mx_nbytes(s->body->avals[s->body->outs[j]]);
 }
@@ -83,8 +83,14 @@ static bool run_scan(mx_ctx *c, const mx_kernel_args *k, const scanning *s, cons
 
 static bool scan_kernel(mx_ctx *c, const mx_kernel_args *k) {
   mx_program *body = k->p->scan.body->items[0];
-  scanning s = {.plan = mx_plan_of(c, body), .body = body, .n_const = (int)k->p->scan.n_const, .n_carry = (int)k->p->scan.n_carry,
-                .n_in = k->n_in, .n_out = k->n_out, .length = k->p->scan.length, .reverse = k->p->scan.reverse};
+  scanning s = {.plan = mx_plan_of(c, body),
+                .body = body,
+                .n_const = (int)k->p->scan.n_const,
+                .n_carry = (int)k->p->scan.n_carry,
+                .n_in = k->n_in,
+                .n_out = k->n_out,
+                .length = k->p->scan.length,
+                .reverse = k->p->scan.reverse};
   operands o = {0};
   carry r = {0};
   bool ok = s.plan && take_operands(c, k, &o) && take_carry(c, &o.memory, body, s.n_const, s.n_carry, &r);
@@ -98,9 +104,11 @@ static bool scan_kernel(mx_ctx *c, const mx_kernel_args *k) {
   return ok;
 }
 
-/* -- while ----------------------------------------------------------------------------------------------------------- */
+/* -- while -----------------------------------------------------------------------------------------------------------
+ */
 
-static bool run_loop(mx_ctx *c, const mx_kernel_args *k, const operands *o, const carry *r, char **in_cond, char **in_body) {
+static bool run_loop(mx_ctx *c, const mx_kernel_args *k, const operands *o, const carry *r, char **in_cond,
+                     char **in_body) {
   mx_programs *l = k->p->loop.of;
   int n_cond = (int)k->p->loop.n_const[0], n_body = (int)k->p->loop.n_const[1], n = k->n_out;
   mx_plan *cond = mx_plan_of(c, l->items[0]), *body = mx_plan_of(c, l->items[1]);
@@ -135,7 +143,8 @@ static bool loop_kernel(mx_ctx *c, const mx_kernel_args *k) {
   return ok;
 }
 
-/* -- one program ----------------------------------------------------------------------------------------------------- */
+/* -- one program -----------------------------------------------------------------------------------------------------
+ */
 
 static bool call_program(mx_ctx *c, const mx_kernel_args *k, mx_program *p, char *const *in, mx_arena *memory) {
   mx_plan *plan = mx_plan_of(c, p);
@@ -167,13 +176,16 @@ MX_CPU_FAMILY(control) {
   case MX_PRIM_loop: return loop_kernel(c, a);
   case MX_PRIM_branch: return branch_kernel(c, a);
   case MX_PRIM_custom_linear:
-    mx_fail(c, MLAX_UNSUPPORTED, "forward-mode differentiation of a function with a custom vjp is not defined (use grad or vjp, or custom_jvp)");
+    mx_fail(
+        c, MLAX_UNSUPPORTED,
+        "forward-mode differentiation of a function with a custom vjp is not defined (use grad or vjp, or custom_jvp)");
     return false;
   default: return call_kernel(c, a);
   }
 }
 
-/* A collective that reaches a device has lost its vmap: api/ checks names, so only a program run outside its axis gets here. */
+/* A collective that reaches a device has lost its vmap: api/ checks names, so only a program run outside its axis gets
+ * here. */
 MX_CPU_FAMILY(collective) {
   mx_fail(c, MLAX_STATE, "the axis '%s' is not bound (need a vmap with this axis_name around)", a->p->axis_name.name);
   return false;

@@ -139,7 +139,8 @@ bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out) {
   return ok;
 }
 
-/* -- on the caller's memory ------------------------------------------------------------------------------------------ */
+/* -- on the caller's memory ------------------------------------------------------------------------------------------
+ */
 
 /* Results that are no root of their own (views, inputs handed on, one value twice) are copied at the end. */
 static void copy_out(mx_ctx *c, mx_plan *p, mx_run *r, char *const *in, char *const *out) {

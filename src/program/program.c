@@ -3,7 +3,8 @@
 
 void (*mx_plan_free)(void *plan);
 
-/* -- programs inside params ------------------------------------------------------------------------------------------- */
+/* -- programs inside params -------------------------------------------------------------------------------------------
+ */
 
 mx_programs *mx_programs_new(mx_ctx *c, int n, mx_program *const *items) {
   mx_programs *l = mx_new(c, sizeof *l + (size_t)n * sizeof *items);

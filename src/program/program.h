@@ -37,7 +37,7 @@ typedef struct mx_program {
   struct {
     const mx_primitive *prim;
     const mx_params *params;
-  } *held; /* params that refer to programs, of dropped equations too */
+  } * held; /* params that refer to programs, of dropped equations too */
   int n_held, held_cap;
   /* while building: constants are found late; finish renumbers */
   int32_t *const_vars; /* variable of constant k */

@@ -1,4 +1,5 @@
-/* branch.c: one of several programs, by an index that the data give. operands: index (int32, from 0, clamped), those of every branch. */
+/* branch.c: one of several programs, by an index that the data give. operands: index (int32, from 0, clamped), those of
+ * every branch. */
 #include "control_impl.h"
 
 static bool branch_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
@@ -12,7 +13,8 @@ static bool branch_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
 }
 
 /* Takes the n programs. */
-static bool bind_branch(mx_ctx *c, mx_program **programs, int n, mx_array *const *in, int n_in, mx_array **out, int n_out) {
+static bool bind_branch(mx_ctx *c, mx_program **programs, int n, mx_array *const *in, int n_in, mx_array **out,
+                        int n_out) {
   mx_params p;
   memset(&p, 0, sizeof p);
   bool ok = true;
@@ -25,7 +27,8 @@ static bool bind_branch(mx_ctx *c, mx_program **programs, int n, mx_array *const
   return ok;
 }
 
-/* -- jvp: a tangent that one branch gives, all give ------------------------------------------------------------------ */
+/* -- jvp: a tangent that one branch gives, all give ------------------------------------------------------------------
+ */
 
 static bool branch_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out, mx_array **out_tangents) {
   const mx_programs *l = o->p->branch.of;
@@ -54,12 +57,14 @@ static bool branch_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_
   return ok;
 }
 
-/* -- partial evaluation: each known branch gives its residuals and zeros in the place of the others' ----------------- */
+/* -- partial evaluation: each known branch gives its residuals and zeros in the place of the others' -----------------
+ */
 
 typedef struct padded {
   const mx_program *known;
-  int n_out, first, n_residuals; /* known results; of all residuals, where this branch's begin, and how many there are */
-  const mx_aval *avals;          /* of all residuals */
+  int n_out, first,
+      n_residuals;      /* known results; of all residuals, where this branch's begin, and how many there are */
+  const mx_aval *avals; /* of all residuals */
 } padded;
 
 static bool padded_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
@@ -90,8 +95,12 @@ typedef struct split {
 static bool split_all(mx_ctx *c, mx_arena *a, const mx_op *o, const bool *unknown, split *s) {
   const mx_programs *l = o->p->branch.of;
   int n_in = o->n_in - 1;
-  *s = (split){.n = l->n, .known = mx_take(c, a, l->n, sizeof *s->known), .unknown = mx_take(c, a, l->n, sizeof *s->unknown),
-               .made = mx_take(c, a, l->n, sizeof *s->made), .in = mx_take(c, a, n_in, 1), .out = mx_take(c, a, o->n_out, 1),
+  *s = (split){.n = l->n,
+               .known = mx_take(c, a, l->n, sizeof *s->known),
+               .unknown = mx_take(c, a, l->n, sizeof *s->unknown),
+               .made = mx_take(c, a, l->n, sizeof *s->made),
+               .in = mx_take(c, a, n_in, 1),
+               .out = mx_take(c, a, o->n_out, 1),
                .first = mx_take(c, a, l->n, sizeof(int))};
   if (!s->known || !s->unknown || !s->made || !s->in || !s->out || !s->first) return false;
   for (int i = 0; i < n_in; i++) {
@@ -112,7 +121,8 @@ static bool split_all(mx_ctx *c, mx_arena *a, const mx_op *o, const bool *unknow
   }
   s->residuals = mx_take(c, a, s->n_residuals, sizeof *s->residuals);
   for (int i = 0, r = 0; s->residuals && i < l->n; i++)
-    for (int k = s->n_known_out; k < s->known[i]->n_out; k++) s->residuals[r++] = *s->known[i]->avals[s->known[i]->outs[k]];
+    for (int k = s->n_known_out; k < s->known[i]->n_out; k++)
+      s->residuals[r++] = *s->known[i]->avals[s->known[i]->outs[k]];
   return s->residuals != NULL;
 }
 
@@ -134,7 +144,8 @@ static bool run_known(mx_ctx *c, mx_arena *a, const mx_op *o, split *s, mx_array
 }
 
 /* Each unknown branch takes the unknown operands and all residuals, of which it uses its own. */
-static bool record_unknown(mx_ctx *c, mx_arena *a, mx_trace *lin, const mx_op *o, split *s, mx_array *const *residuals, mx_array **z) {
+static bool record_unknown(mx_ctx *c, mx_arena *a, mx_trace *lin, const mx_op *o, split *s, mx_array *const *residuals,
+                           mx_array **z) {
   int n = 1 + s->n_unknown_in + s->n_residuals;
   mx_array **x = mx_take(c, a, n, sizeof *x);
   const mx_aval **avals = mx_take(c, a, n, sizeof *avals);
@@ -166,7 +177,8 @@ static bool branch_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool 
   mx_arena a = {c->engine, NULL};
   split s = {0};
   bool ok = split_all(c, &a, o, unknown, &s);
-  mx_array **y = ok ? mx_take(c, &a, s.n_known_out + s.n_residuals, sizeof *y) : NULL, **z = ok ? mx_take(c, &a, o->n_out, sizeof *z) : NULL;
+  mx_array **y = ok ? mx_take(c, &a, s.n_known_out + s.n_residuals, sizeof *y) : NULL,
+           **z = ok ? mx_take(c, &a, o->n_out, sizeof *z) : NULL;
   ok = y && z && run_known(c, &a, o, &s, y) && record_unknown(c, &a, lin, o, &s, y + s.n_known_out, z);
   for (int k = 0, known = 0, u = 0; ok && k < o->n_out; k++) out[k] = s.out[k] ? z[u++] : y[known++];
   for (int i = 0; s.known && s.unknown && i < s.n; i++) {
@@ -177,14 +189,16 @@ static bool branch_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool 
   return ok;
 }
 
-/* -- transposition: a branch of transposed branches ------------------------------------------------------------------ */
+/* -- transposition: a branch of transposed branches ------------------------------------------------------------------
+ */
 
 typedef struct back {
   const mx_program *p;
   const bool *linear; /* by input of p */
 } back;
 
-/* Inputs: those that are not linear, then the cotangents of all results; results: the cotangents of the linear inputs. */
+/* Inputs: those that are not linear, then the cotangents of all results; results: the cotangents of the linear inputs.
+ */
 static bool back_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   const back *b = state;
   mx_arena a = {c->engine, NULL};
@@ -228,7 +242,8 @@ static bool branch_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_a
   return ok;
 }
 
-/* -- batch ----------------------------------------------------------------------------------------------------------- */
+/* -- batch -----------------------------------------------------------------------------------------------------------
+ */
 
 static bool batch_same(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
   const mx_programs *l = o->p->branch.of;
@@ -276,7 +291,8 @@ static bool branch_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t siz
   if (axes[0] < 0) return batch_same(c, o, axes, size, out, out_axes);
   mx_list y = {0};
   mx_ints y_axes = {0};
-  bool ok = mx_batch(c, (mx_function){select_call, o->p->branch.of}, o->in, axes, o->n_in, size, c->batching, &y, &y_axes);
+  bool ok =
+      mx_batch(c, (mx_function){select_call, o->p->branch.of}, o->in, axes, o->n_in, size, c->batching, &y, &y_axes);
   for (int k = 0; ok && k < o->n_out; k++) {
     out[k] = mx_keep(c, mx_retain(y.items[k]));
     out_axes[k] = y_axes.items[k];
@@ -286,7 +302,8 @@ static bool branch_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t siz
   return ok;
 }
 
-static const mx_field branch_fields[] = {{"of", MX_FIELD_PROGRAMS, offsetof(mx_params, branch.of)}, {NULL, MX_FIELD_END, 0}};
+static const mx_field branch_fields[] = {{"of", MX_FIELD_PROGRAMS, offsetof(mx_params, branch.of)},
+                                         {NULL, MX_FIELD_END, 0}};
 
 const mx_primitive mx_prim_branch = {.name = "branch",
                                      .id = MX_PRIM_branch,

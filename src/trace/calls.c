@@ -1,9 +1,9 @@
 /* calls.c: primitives that are one program with rules of their own: checkpoint, custom_jvp, custom_vjp.
  *
- *     checkpoint  {f}                    the known part gives results alone; the tape computes f's jvp whole, from the operands
- *     custom_jvp  {f, rule}              rule: operands, tangents -> results, tangents
- *     custom_vjp  {f, forward, backward} forward: operands -> results, residuals; backward: residuals, cotangents -> cotangents.
- *                                        Its tangents are those of custom_linear, which has a transpose and nothing else.
+ *     checkpoint  {f}                    the known part gives results alone; the tape computes f's jvp whole, from the
+ * operands custom_jvp  {f, rule}              rule: operands, tangents -> results, tangents custom_vjp  {f, forward,
+ * backward} forward: operands -> results, residuals; backward: residuals, cotangents -> cotangents. Its tangents are
+ * those of custom_linear, which has a transpose and nothing else.
  */
 #include "control_impl.h"
 
@@ -18,8 +18,8 @@ static bool call_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
 }
 
 /* Takes the n programs. */
-static bool bind_call(mx_ctx *c, const mx_primitive *prim, mx_program **programs, int n, int64_t n_res, mx_array *const *in, int n_in,
-                      mx_array **out, int n_out) {
+static bool bind_call(mx_ctx *c, const mx_primitive *prim, mx_program **programs, int n, int64_t n_res,
+                      mx_array *const *in, int n_in, mx_array **out, int n_out) {
   mx_params p;
   memset(&p, 0, sizeof p);
   bool ok = true;
@@ -33,9 +33,11 @@ static bool bind_call(mx_ctx *c, const mx_primitive *prim, mx_program **programs
   return ok;
 }
 
-/* -- checkpoint ------------------------------------------------------------------------------------------------------ */
+/* -- checkpoint ------------------------------------------------------------------------------------------------------
+ */
 
-static bool checkpoint_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out, mx_array **out_tangents) {
+static bool checkpoint_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out,
+                           mx_array **out_tangents) {
   mx_arena a = {c->engine, NULL};
   bool *in = mx_take(c, &a, o->n_in, 1), *nonzero = mx_take(c, &a, o->n_out, 1);
   mx_array **x = mx_take(c, &a, 2 * o->n_in, sizeof *x), **y = mx_take(c, &a, 2 * o->n_out, sizeof *y);
@@ -59,8 +61,10 @@ static bool checkpoint_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const b
   mx_program *p = o->p->call.of->items[0], *known, *rest, *both[2];
   mx_arena a = {c->engine, NULL};
   bool *out_unknown = mx_take(c, &a, o->n_out, 1);
-  int *source = mx_take(c, &a, o->n_in, sizeof(int)), *outs = mx_take(c, &a, o->n_out, sizeof(int)), n = 0, n_known = 0, n_unknown = 0;
-  mx_array **x = mx_take(c, &a, o->n_in, sizeof *x), **y = mx_take(c, &a, o->n_out, sizeof *y), **z = mx_take(c, &a, o->n_out, sizeof *z);
+  int *source = mx_take(c, &a, o->n_in, sizeof(int)), *outs = mx_take(c, &a, o->n_out, sizeof(int)), n = 0, n_known = 0,
+      n_unknown = 0;
+  mx_array **x = mx_take(c, &a, o->n_in, sizeof *x), **y = mx_take(c, &a, o->n_out, sizeof *y),
+           **z = mx_take(c, &a, o->n_out, sizeof *z);
   bool ok = out_unknown && source && outs && x && y && z && mx_program_split(c, p, unknown, out_unknown, &known, &rest);
   if (!ok) return mx_arena_release(&a), false;
   for (int i = 0; i < o->n_in; i++)
@@ -79,7 +83,12 @@ static bool checkpoint_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const b
   mx_params params;
   memset(&params, 0, sizeof params);
   params.call.of = both[1] ? mx_programs_new(c, 1, both + 1) : NULL;
-  mx_op op = {.prim = &mx_prim_checkpoint, .p = &params, .n_in = o->n_in, .n_out = n_unknown, .in = o->in, .in_aval = o->in_aval};
+  mx_op op = {.prim = &mx_prim_checkpoint,
+              .p = &params,
+              .n_in = o->n_in,
+              .n_out = n_unknown,
+              .in = o->in,
+              .in_aval = o->in_aval};
   ok = params.call.of && mx_stage_process(c, lin, &op, z);
   for (int k = 0, i = 0, u = 0; ok && k < o->n_out; k++) out[k] = out_unknown[k] ? z[u++] : y[i++];
   mx_programs_release(params.call.of);
@@ -92,7 +101,8 @@ static bool checkpoint_transpose(mx_ctx *c, const mx_op *o, const bool *linear, 
   return mx_program_transpose(c, o->p->call.of->items[0], linear, o->in, ct, out);
 }
 
-/* -- batch: of all programs ------------------------------------------------------------------------------------------ */
+/* -- batch: of all programs ------------------------------------------------------------------------------------------
+ */
 
 static mx_array **fronted(mx_ctx *c, mx_arena *a, const mx_op *o, const int *axes, int64_t size, bool all, bool *in) {
   mx_array **x = mx_take(c, a, o->n_in, sizeof *x);
@@ -136,9 +146,11 @@ static bool custom_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t siz
   return ok;
 }
 
-/* -- custom_jvp ------------------------------------------------------------------------------------------------------ */
+/* -- custom_jvp ------------------------------------------------------------------------------------------------------
+ */
 
-static bool custom_jvp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out, mx_array **out_tangents) {
+static bool custom_jvp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out,
+                           mx_array **out_tangents) {
   const mx_program *rule = o->p->call.of->items[1];
   mx_arena a = {c->engine, NULL};
   mx_array **x = mx_take(c, &a, 2 * o->n_in, sizeof *x), **y = mx_take(c, &a, 2 * o->n_out, sizeof *y);
@@ -156,9 +168,11 @@ static bool custom_jvp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents,
   return ok;
 }
 
-/* -- custom_vjp ------------------------------------------------------------------------------------------------------ */
+/* -- custom_vjp ------------------------------------------------------------------------------------------------------
+ */
 
-static bool custom_vjp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out, mx_array **out_tangents) {
+static bool custom_vjp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out,
+                           mx_array **out_tangents) {
   const mx_programs *l = o->p->call.of;
   const mx_program *forward = l->items[1];
   mx_arena a = {c->engine, NULL};
@@ -166,7 +180,8 @@ static bool custom_vjp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents,
   mx_array **y = mx_take(c, &a, forward->n_out, sizeof *y), **x = mx_take(c, &a, n_res + o->n_in, sizeof *x);
   bool ok = x && y && mx_program_eval(c, forward, o->in, y);
   for (int r = 0; ok && r < n_res; r++) x[r] = y[o->n_out + r];
-  for (int i = 0; ok && i < o->n_in; i++) ok = (x[n_res + i] = tangents[i] ? tangents[i] : mx_zeros(c, &o->in[i]->aval)) != NULL;
+  for (int i = 0; ok && i < o->n_in; i++)
+    ok = (x[n_res + i] = tangents[i] ? tangents[i] : mx_zeros(c, &o->in[i]->aval)) != NULL;
   mx_params p;
   memset(&p, 0, sizeof p);
   mx_program *both[2] = {l->items[2], l->items[0]}; /* the second gives the results' types */
@@ -191,13 +206,17 @@ static bool custom_linear_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return true;
 }
 
-static bool custom_linear_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out, mx_array **out_tangents) {
+static bool custom_linear_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out,
+                              mx_array **out_tangents) {
   (void)o, (void)tangents, (void)out, (void)out_tangents;
-  mx_fail(c, MLAX_UNSUPPORTED, "forward-mode differentiation of a function with a custom vjp is not defined (use grad or vjp, or custom_jvp)");
+  mx_fail(
+      c, MLAX_UNSUPPORTED,
+      "forward-mode differentiation of a function with a custom vjp is not defined (use grad or vjp, or custom_jvp)");
   return false;
 }
 
-static bool custom_linear_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_array *const *ct, mx_array **out) {
+static bool custom_linear_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_array *const *ct,
+                                    mx_array **out) {
   const mx_program *backward = o->p->call.of->items[0];
   mx_arena a = {c->engine, NULL};
   int n_res = (int)o->p->call.n_res;
@@ -207,21 +226,22 @@ static bool custom_linear_transpose(mx_ctx *c, const mx_op *o, const bool *linea
   for (int k = 0; ok && k < o->n_out; k++) ok = (x[n_res + k] = ct[k] ? ct[k] : mx_zeros(c, &o->out_aval[k])) != NULL;
   ok = ok && mx_program_eval(c, backward, x, y);
   for (int i = n_res; ok && i < o->n_in; i++)
-    if (linear[i]) out[i] = y[i - n_res];
+    if (linear[i] && i - n_res < backward->n_out) out[i] = y[i - n_res]; /* operands behind are captured: zero */
   mx_arena_release(&a);
   return ok;
 }
 
 static double call_flops(const mx_op *o) { return mx_program_flops(o->p->call.of->items[0]); }
 
-static const mx_field call_fields[] = {{"of", MX_FIELD_PROGRAMS, offsetof(mx_params, call.of)}, {NULL, MX_FIELD_END, 0}};
+static const mx_field call_fields[] = {{"of", MX_FIELD_PROGRAMS, offsetof(mx_params, call.of)},
+                                       {NULL, MX_FIELD_END, 0}};
 
-#define CALL(NAME, ...)                                                                                                  \
-  const mx_primitive mx_prim_##NAME = {.name = #NAME,                                                                    \
-                                       .id = MX_PRIM_##NAME,                                                             \
-                                       .params_size = sizeof((mx_params *)0)->call,                                      \
-                                       .fields = call_fields,                                                            \
-                                       .flops = call_flops,                                                              \
+#define CALL(NAME, ...)                                                                                                \
+  const mx_primitive mx_prim_##NAME = {.name = #NAME,                                                                  \
+                                       .id = MX_PRIM_##NAME,                                                           \
+                                       .params_size = sizeof((mx_params *)0)->call,                                    \
+                                       .fields = call_fields,                                                          \
+                                       .flops = call_flops,                                                            \
                                        __VA_ARGS__}
 
 CALL(checkpoint, .shape = call_shape, .jvp = checkpoint_jvp, .batch = checkpoint_batch, .partial = checkpoint_partial,

@@ -1,5 +1,6 @@
-/* collective.c: operations over a named axis. mx_bind sends them to the vmap of that name (batch.c), whatever they are given; the batch
- * rules here say what the sum over the axis, ... is. Under another vmap the mapped axis stays where it is. */
+/* collective.c: operations over a named axis. mx_bind sends them to the vmap of that name (batch.c), whatever they are
+ * given; the batch rules here say what the sum over the axis, ... is. Under another vmap the mapped axis stays where it
+ * is. */
 #include "control_impl.h"
 
 static bool same_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
@@ -9,7 +10,9 @@ static bool same_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return true;
 }
 
-static bool gather_shape(mx_ctx *c, const mx_op *o, mx_aval *out) { return mx_aval_stack(c, o->in_aval[0], o->p->axis_name.size, out); }
+static bool gather_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
+  return mx_aval_stack(c, o->in_aval[0], o->p->axis_name.size, out);
+}
 
 static bool index_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   (void)o;
@@ -18,7 +21,8 @@ static bool index_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
 
 static mx_array *again(mx_ctx *c, const mx_op *o, mx_array *x) { return mx_bind1(c, o->prim, o->p, &x, 1); }
 
-/* -- derivatives: psum is its own transpose, as in JAX --------------------------------------------------------------- */
+/* -- derivatives: psum is its own transpose, as in JAX ---------------------------------------------------------------
+ */
 
 static mx_array *linear_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
   (void)i;
@@ -53,13 +57,15 @@ static mx_array *permute_transpose(mx_ctx *c, const mx_op *o, int i, mx_array *c
   (void)i;
   p.axis_name.pairs = mx_pairs_new(c, from->n);
   if (!p.axis_name.pairs) return NULL;
-  for (int k = 0; k < from->n; k++) p.axis_name.pairs->v[k][0] = from->v[k][1], p.axis_name.pairs->v[k][1] = from->v[k][0];
+  for (int k = 0; k < from->n; k++)
+    p.axis_name.pairs->v[k][0] = from->v[k][1], p.axis_name.pairs->v[k][1] = from->v[k][0];
   mx_array *g = mx_bind1(c, &mx_prim_ppermute, &p, ct, 1);
   mx_pairs_release(p.axis_name.pairs);
   return g;
 }
 
-/* -- the vmap that has the name -------------------------------------------------------------------------------------- */
+/* -- the vmap that has the name --------------------------------------------------------------------------------------
+ */
 
 static mx_array *permuted(mx_ctx *c, const mx_pairs *pairs, mx_array *x) { /* x: mapped axis first */
   mx_aval a;
@@ -105,13 +111,13 @@ static const mx_field axis_fields[] = {{"axis_name", MX_FIELD_NAME, offsetof(mx_
                                        {"axis_size", MX_FIELD_INT, offsetof(mx_params, axis_name.size)},
                                        {NULL, MX_FIELD_END, 0}};
 
-#define COLLECTIVE(NAME, ...)                                                                                            \
-  const mx_primitive mx_prim_##NAME = {.name = #NAME,                                                                    \
-                                       .id = MX_PRIM_##NAME,                                                             \
-                                       .n_out = 1,                                                                       \
-                                       .params_size = sizeof((mx_params *)0)->axis_name,                                 \
-                                       .fields = axis_fields,                                                            \
-                                       .batch = collective_batch,                                                        \
+#define COLLECTIVE(NAME, ...)                                                                                          \
+  const mx_primitive mx_prim_##NAME = {.name = #NAME,                                                                  \
+                                       .id = MX_PRIM_##NAME,                                                           \
+                                       .n_out = 1,                                                                     \
+                                       .params_size = sizeof((mx_params *)0)->axis_name,                               \
+                                       .fields = axis_fields,                                                          \
+                                       .batch = collective_batch,                                                      \
                                        __VA_ARGS__}
 
 COLLECTIVE(psum, .shape = same_shape, .linear = true, .d = linear_d, .transpose = psum_transpose);

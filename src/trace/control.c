@@ -17,7 +17,8 @@ bool mx_aval_stack(mx_ctx *c, const mx_aval *a, int64_t length, mx_aval *out) {
   return mx_aval_make(c, out, a->dtype, a->ndim + 1, shape);
 }
 
-bool mx_bind_programs(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *const *in, int n_in, mx_array **out, int n_out) {
+bool mx_bind_programs(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *const *in, int n_in,
+                      mx_array **out, int n_out) {
   mx_programs *l = p->branch.of; /* the first field of all of these */
   bool ok = l && mx_bind(c, prim, p, in, n_in, out, n_out);
   for (int k = 0; !ok && k < n_out; k++) out[k] = NULL;
@@ -39,7 +40,8 @@ mx_program *mx_program_of(mx_ctx *c, mx_function f, const mx_aval *const *in, in
   return p;
 }
 
-/* -- a program as a function ----------------------------------------------------------------------------------------- */
+/* -- a program as a function -----------------------------------------------------------------------------------------
+ */
 
 typedef struct maker {
   const mx_program *p;
@@ -67,7 +69,8 @@ static bool eval_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_lis
   return ok;
 }
 
-/* -- jvp ------------------------------------------------------------------------------------------------------------- */
+/* -- jvp -------------------------------------------------------------------------------------------------------------
+ */
 
 static bool add_tangents(mx_ctx *c, const maker *m, const mx_list *out, const mx_list *tangents, mx_list *to) {
   for (int k = 0; k < out->n; k++) {
@@ -109,7 +112,8 @@ mx_program *mx_program_jvp(mx_ctx *c, const mx_program *p, const bool *nonzero_i
   return q;
 }
 
-/* -- batch ----------------------------------------------------------------------------------------------------------- */
+/* -- batch -----------------------------------------------------------------------------------------------------------
+ */
 
 mx_array *mx_batch_to_front(mx_ctx *c, mx_array *x, int axis, int64_t size) {
   if (axis >= 0) return mx_move_axis(c, x, axis, 0);
@@ -137,7 +141,8 @@ static bool batch_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_li
   return ok;
 }
 
-mx_program *mx_program_batch(mx_ctx *c, const mx_program *p, int64_t size, const char *name, const bool *mapped_in, bool *mapped_out) {
+mx_program *mx_program_batch(mx_ctx *c, const mx_program *p, int64_t size, const char *name, const bool *mapped_in,
+                             bool *mapped_out) {
   maker m = {.p = p, .mask_in = mapped_in, .mask_out = mapped_out, .size = size, .name = name};
   mx_arena a = {c->engine, NULL};
   const mx_aval **avals = mx_take(c, &a, p->n_in, sizeof *avals);
@@ -152,7 +157,8 @@ mx_program *mx_program_batch(mx_ctx *c, const mx_program *p, int64_t size, const
   return q;
 }
 
-/* -- rewire ---------------------------------------------------------------------------------------------------------- */
+/* -- rewire ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool rewire_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *to) {
   maker *m = state;
@@ -166,13 +172,14 @@ static bool rewire_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_l
   return ok;
 }
 
-mx_program *mx_program_rewire(mx_ctx *c, const mx_program *p, int n_in, const mx_aval *const *in, const int *source, int n_out,
-                              const int *outs) {
+mx_program *mx_program_rewire(mx_ctx *c, const mx_program *p, int n_in, const mx_aval *const *in, const int *source,
+                              int n_out, const int *outs) {
   maker m = {.p = p, .source = source, .outs = outs, .n_out = n_out};
   return mx_program_of(c, (mx_function){rewire_call, &m}, in, n_in);
 }
 
-/* -- split: what is known is staged, the rest lands on a tape -------------------------------------------------------- */
+/* -- split: what is known is staged, the rest lands on a tape --------------------------------------------------------
+ */
 
 static mx_array *new_input(mx_ctx *c, mx_trace *t, mx_tag tag, const mx_aval *a) {
   int32_t v = mx_program_input(c, t->program, a);
@@ -181,9 +188,12 @@ static mx_array *new_input(mx_ctx *c, mx_trace *t, mx_tag tag, const mx_aval *a)
   return x;
 }
 
-static int32_t var_in(mx_ctx *c, mx_trace *t, mx_array *x) { return mx_owns(t, x) ? x->var : mx_program_const(c, t->program, x); }
+static int32_t var_in(mx_ctx *c, mx_trace *t, mx_array *x) {
+  return mx_owns(t, x) ? x->var : mx_program_const(c, t->program, x);
+}
 
-static bool split_results(mx_ctx *c, mx_trace *known, mx_trace *lin, mx_array *const *out, int n, bool *out_unknown, mx_list *residuals) {
+static bool split_results(mx_ctx *c, mx_trace *known, mx_trace *lin, mx_array *const *out, int n, bool *out_unknown,
+                          mx_list *residuals) {
   for (int k = 0; k < n; k++) {
     out_unknown[k] |= mx_owns(lin, out[k]);
     mx_trace *t = out_unknown[k] ? lin : known;
@@ -205,10 +215,12 @@ bool mx_program_split(mx_ctx *c, const mx_program *p, const bool *unknown_in, bo
   mx_arena a = {c->engine, NULL};
   mx_array **in = mx_take(c, &a, p->n_in, sizeof *in), **out = mx_take(c, &a, p->n_out, sizeof *out);
   mx_list residuals = {0};
-  mx_trace *stage = in && out ? mx_trace_begin(c, MX_TRACE_STAGE) : NULL, *lin = stage ? mx_trace_begin(c, MX_TRACE_LINEAR) : NULL;
+  mx_trace *stage = in && out ? mx_trace_begin(c, MX_TRACE_STAGE) : NULL,
+           *lin = stage ? mx_trace_begin(c, MX_TRACE_LINEAR) : NULL;
   bool ok = lin != NULL;
   for (int i = 0; ok && i < p->n_in; i++)
-    ok = (in[i] = unknown_in[i] ? new_input(c, lin, MX_LINEAR, p->avals[i]) : new_input(c, stage, MX_STAGED, p->avals[i])) != NULL;
+    ok = (in[i] = unknown_in[i] ? new_input(c, lin, MX_LINEAR, p->avals[i])
+                                : new_input(c, stage, MX_STAGED, p->avals[i])) != NULL;
   ok = ok && mx_program_eval(c, p, in, out) && split_results(c, stage, lin, out, p->n_out, out_unknown, &residuals);
   if (ok) {
     *known = stage->program;

@@ -48,7 +48,8 @@ static bool dual_bind(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **primals, mx_a
   inner.in_aval = avals;
   for (int k = 0; k < o->n_out; k++) out_tangents[k] = NULL;
   bool (*rule)(mx_ctx *, const mx_op *, mx_array *const *, mx_array **, mx_array **) = o->prim->jvp;
-  bool ok = rule ? rule(c, &inner, tangents, out, out_tangents) : jvp_by_operand(c, &inner, tangents, out, out_tangents);
+  bool ok =
+      rule ? rule(c, &inner, tangents, out, out_tangents) : jvp_by_operand(c, &inner, tangents, out, out_tangents);
   for (int k = 0; ok && k < o->n_out; k++) ok = (out[k] = dual_new(c, t, out[k], out_tangents[k])) != NULL;
   return ok;
 }
@@ -57,7 +58,8 @@ bool mx_dual_process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
   mx_array *few[32], **operands = mx_room(c, few, 32, 2 * o->n_in, sizeof *operands);
   mx_array *few_out[MX_MAX_OUT], **out_tangents = mx_room(c, few_out, MX_MAX_OUT, o->n_out, sizeof *out_tangents);
   const mx_aval *few_avals[16], **avals = mx_room(c, few_avals, 16, o->n_in, sizeof *avals);
-  bool ok = operands && avals && out_tangents && dual_bind(c, t, o, operands, operands + o->n_in, avals, out, out_tangents);
+  bool ok =
+      operands && avals && out_tangents && dual_bind(c, t, o, operands, operands + o->n_in, avals, out, out_tangents);
   mx_room_free(c, operands, few, 2 * o->n_in, sizeof *operands);
   mx_room_free(c, out_tangents, few_out, o->n_out, sizeof *out_tangents);
   mx_room_free(c, avals, few_avals, o->n_in, sizeof *avals);

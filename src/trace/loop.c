@@ -1,4 +1,5 @@
-/* loop.c: while. operands: constants of the condition, constants of the body, carry; results: the carry when the condition fails. */
+/* loop.c: while. operands: constants of the condition, constants of the body, carry; results: the carry when the
+ * condition fails. */
 #include "control_impl.h"
 
 typedef struct sizes {
@@ -7,7 +8,8 @@ typedef struct sizes {
 } sizes;
 
 static sizes sizes_of(const mx_op *o) {
-  sizes s = {(int)o->p->loop.n_const[0], (int)o->p->loop.n_const[1], 0, o->p->loop.of->items[0], o->p->loop.of->items[1]};
+  sizes s = {(int)o->p->loop.n_const[0], (int)o->p->loop.n_const[1], 0, o->p->loop.of->items[0],
+             o->p->loop.of->items[1]};
   s.n_carry = o->n_in - s.n_cond - s.n_body;
   return s;
 }
@@ -23,8 +25,8 @@ static bool loop_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
 }
 
 /* Takes the two programs. */
-static bool bind_loop(mx_ctx *c, mx_program *cond, mx_program *body, int n_cond, int n_body, mx_array *const *in, int n_in, mx_array **out,
-                      int n_out) {
+static bool bind_loop(mx_ctx *c, mx_program *cond, mx_program *body, int n_cond, int n_body, mx_array *const *in,
+                      int n_in, mx_array **out, int n_out) {
   mx_params p;
   memset(&p, 0, sizeof p);
   mx_program *both[2] = {cond, body};
@@ -40,7 +42,8 @@ static bool bind_loop(mx_ctx *c, mx_program *cond, mx_program *body, int n_cond,
   return ok;
 }
 
-/* -- jvp: the condition sees primals alone --------------------------------------------------------------------------- */
+/* -- jvp: the condition sees primals alone ---------------------------------------------------------------------------
+ */
 
 static mx_program *jvp_body(mx_ctx *c, const sizes *s, bool *in, bool *out) {
   for (;;) {
@@ -57,7 +60,7 @@ static mx_program *jvp_body(mx_ctx *c, const sizes *s, bool *in, bool *out) {
 /* New operands: condition's constants; the body's, with tangents; the carry, with tangents. */
 typedef struct layout {
   int n_body, n_carry, n;
-  int *source;          /* of the jvp'd body */
+  int *source;           /* of the jvp'd body */
   const mx_aval **avals; /* of body constants and carry, with tangents */
 } layout;
 
@@ -89,7 +92,8 @@ static mx_program *widen_cond(mx_ctx *c, mx_arena *a, const sizes *s, const layo
   return mx_program_rewire(c, s->cond, n, avals, source, 1, NULL);
 }
 
-static int add_group(mx_ctx *c, const mx_op *o, mx_array *const *tangents, const bool *in, int from, int to, int first, mx_array **x) {
+static int add_group(mx_ctx *c, const mx_op *o, mx_array *const *tangents, const bool *in, int from, int to, int first,
+                     mx_array **x) {
   int n = 0;
   for (int i = from; i < to; i++) x[n++] = o->in[i];
   for (int i = from; i < to; i++)
@@ -125,12 +129,14 @@ static bool loop_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_ar
 
 static bool loop_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool *unknown, mx_array **out) {
   (void)lin, (void)o, (void)unknown, (void)out;
-  mx_fail(c, MLAX_UNSUPPORTED, "reverse-mode differentiation of while_loop is not defined, since its steps are not kept: use scan, or "
-                               "fori_loop with Lua numbers as bounds");
+  mx_fail(c, MLAX_UNSUPPORTED,
+          "reverse-mode differentiation of while_loop is not defined, since its steps are not kept: use scan, or "
+          "fori_loop with Lua numbers as bounds");
   return false;
 }
 
-/* -- batch: where the condition depends on the example, each one stops by itself ------------------------------------- */
+/* -- batch: where the condition depends on the example, each one stops by itself -------------------------------------
+ */
 
 typedef struct per_example {
   sizes s;
@@ -172,8 +178,8 @@ static bool pred_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_lis
 }
 
 /* The whole body or condition: the example's, mapped; results first-axis mapped (body), or any of them (condition). */
-static bool whole_call(mx_ctx *c, per_example *e, bool (*call)(mx_ctx *, void *, mx_array *const *, int, mx_list *), mx_array *const *in, int n,
-                       mx_list *to, mx_ints *axes) {
+static bool whole_call(mx_ctx *c, per_example *e, bool (*call)(mx_ctx *, void *, mx_array *const *, int, mx_list *),
+                       mx_array *const *in, int n, mx_list *to, mx_ints *axes) {
   mx_arena a = {c->engine, NULL};
   int *in_axes = mx_take(c, &a, n, sizeof(int));
   for (int i = 0; in_axes && i < n; i++) in_axes[i] = e->mapped[i] ? 0 : -1;
@@ -209,7 +215,8 @@ static bool whole_cond(mx_ctx *c, void *state, mx_array *const *in, int n, mx_li
 }
 
 /* Grows the carry's mask until the body maps no more; the condition being mapped maps all of the carry. */
-static bool find_mapped(mx_ctx *c, mx_arena *a, const sizes *s, const int *axes, int64_t size, bool *mapped, bool *select) {
+static bool find_mapped(mx_ctx *c, mx_arena *a, const sizes *s, const int *axes, int64_t size, bool *mapped,
+                        bool *select) {
   int n = s->n_cond + s->n_body + s->n_carry;
   bool *in = mx_take(c, a, n, 1), *out = mx_take(c, a, n, 1);
   if (!in || !out) return false;

@@ -1,5 +1,5 @@
-/* scan.c: a loop of known length as one primitive. operands: constants, carry, xs; results: carry, ys. The body takes constants, carry
- * and a slice of each xs, and gives carry and a slice of each ys. */
+/* scan.c: a loop of known length as one primitive. operands: constants, carry, xs; results: carry, ys. The body takes
+ * constants, carry and a slice of each xs, and gives carry and a slice of each ys. */
 #include "control_impl.h"
 
 typedef struct sizes {
@@ -26,8 +26,8 @@ static bool scan_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
 }
 
 /* Params for another body; takes the body. */
-static bool bind_scan(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, int n_carry, bool reverse, mx_array *const *in, int n_in,
-                      mx_array **out, int n_out) {
+static bool bind_scan(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, int n_carry, bool reverse,
+                      mx_array *const *in, int n_in, mx_array **out, int n_out) {
   mx_params p;
   memset(&p, 0, sizeof p);
   if (!body) return false;
@@ -40,7 +40,8 @@ static bool bind_scan(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, 
   return mx_bind_programs(c, &mx_prim_scan, &p, in, n_in, out, n_out);
 }
 
-/* Makes a program of the body again and again until the carry's results need no more of the mask than its inputs give. */
+/* Makes a program of the body again and again until the carry's results need no more of the mask than its inputs give.
+ */
 typedef mx_program *(*maker)(mx_ctx *c, const mx_program *body, void *ud, const bool *in, bool *out);
 static mx_program *fixed_point(mx_ctx *c, const sizes *s, maker make, void *ud, bool *in, bool *out) {
   for (;;) {
@@ -54,14 +55,16 @@ static mx_program *fixed_point(mx_ctx *c, const sizes *s, maker make, void *ud, 
   }
 }
 
-/* -- jvp ------------------------------------------------------------------------------------------------------------- */
+/* -- jvp -------------------------------------------------------------------------------------------------------------
+ */
 
 static mx_program *make_jvp(mx_ctx *c, const mx_program *body, void *ud, const bool *in, bool *out) {
   (void)ud;
   return mx_program_jvp(c, body, in, out);
 }
 
-/* Reorders the inputs (primals, tangents) group by group: constants with their tangents, then carry, then xs; results likewise. */
+/* Reorders the inputs (primals, tangents) group by group: constants with their tangents, then carry, then xs; results
+ * likewise. */
 typedef struct order {
   int n_in, n_out, n[3];
   int *source, *outs; /* by input of the jvp'd body; by result of the new body */
@@ -72,13 +75,16 @@ typedef struct order {
 static bool order_jvp(mx_ctx *c, mx_arena *a, const sizes *s, const bool *in, const bool *out, order *r) {
   int n = s->body->n_in, ends[3] = {s->n_const, s->n_const + s->n_carry, n}, rank = n;
   int *tangent = mx_take(c, a, n, sizeof(int));
-  *r = (order){.source = mx_take(c, a, 2 * n, sizeof(int)), .operand = mx_take(c, a, 2 * n, sizeof(int)),
-               .avals = mx_take(c, a, 2 * n, sizeof *r->avals), .outs = mx_take(c, a, 2 * s->body->n_out, sizeof(int))};
+  *r = (order){.source = mx_take(c, a, 2 * n, sizeof(int)),
+               .operand = mx_take(c, a, 2 * n, sizeof(int)),
+               .avals = mx_take(c, a, 2 * n, sizeof *r->avals),
+               .outs = mx_take(c, a, 2 * s->body->n_out, sizeof(int))};
   if (!tangent || !r->source || !r->operand || !r->avals || !r->outs) return false;
   for (int i = 0; i < n; i++) tangent[i] = in[i] ? rank++ : -1;
   for (int g = 0, i = 0; g < 3; i = ends[g++]) {
     int first = r->n_in;
-    for (int k = i; k < ends[g]; k++) r->source[k] = r->n_in, r->operand[r->n_in] = k, r->avals[r->n_in++] = s->body->avals[k];
+    for (int k = i; k < ends[g]; k++)
+      r->source[k] = r->n_in, r->operand[r->n_in] = k, r->avals[r->n_in++] = s->body->avals[k];
     for (int k = i; k < ends[g]; k++)
       if (in[k]) r->source[tangent[k]] = r->n_in, r->operand[r->n_in] = n + k, r->avals[r->n_in++] = s->body->avals[k];
     r->n[g] = r->n_in - first;
@@ -113,8 +119,10 @@ static bool scan_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_ar
     int k = r.operand[i];
     x[i] = k < n ? o->in[k] : tangents[k - n] ? tangents[k - n] : mx_zeros(c, &o->in[k - n]->aval);
   }
-  ok = ok ? bind_scan(c, o, body, r.n[0], r.n[1], o->p->scan.reverse, x, r.n_in, y, r.n_out) : (mx_program_release(body), false);
-  for (int k = 0, primals = n_out; ok && k < r.n_out; k++) { /* r.outs: results below n_out are primals, behind them tangents in order */
+  ok = ok ? bind_scan(c, o, body, r.n[0], r.n[1], o->p->scan.reverse, x, r.n_in, y, r.n_out)
+          : (mx_program_release(body), false);
+  for (int k = 0, primals = n_out; ok && k < r.n_out;
+       k++) { /* r.outs: results below n_out are primals, behind them tangents in order */
     int from = r.outs[k];
     if (from < n_out) out[from] = y[k];
     else {
@@ -128,7 +136,8 @@ static bool scan_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_ar
   return ok;
 }
 
-/* -- batch ----------------------------------------------------------------------------------------------------------- */
+/* -- batch -----------------------------------------------------------------------------------------------------------
+ */
 
 static mx_program *make_batch(mx_ctx *c, const mx_program *body, void *ud, const bool *in, bool *out) {
   return mx_program_batch(c, body, *(int64_t *)ud, c->batching, in, out);
@@ -152,7 +161,8 @@ static bool scan_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size,
   return ok;
 }
 
-/* -- partial evaluation ---------------------------------------------------------------------------------------------- */
+/* -- partial evaluation ----------------------------------------------------------------------------------------------
+ */
 
 /* Splits the body until the carry's unknown results are unknown inputs too. */
 static bool split(mx_ctx *c, const sizes *s, bool *in, bool *out, mx_program **known, mx_program **unknown) {
@@ -168,8 +178,8 @@ static bool split(mx_ctx *c, const sizes *s, bool *in, bool *out, mx_program **k
   }
 }
 
-/* What a scan is split into. A residual that is a constant of the known body, or a slice of its xs, is that operand; others are stacked
- * as further ys of the known scan. */
+/* What a scan is split into. A residual that is a constant of the known body, or a slice of its xs, is that operand;
+ * others are stacked as further ys of the known scan. */
 typedef struct parts {
   mx_program *known, *unknown;
   bool *in, *out;
@@ -193,7 +203,8 @@ static bool find_parts(mx_ctx *c, mx_arena *a, const sizes *s, const bool *unkno
   for (int k = 0; k < s->body->n_out; k++) p->n_known_out += !p->out[k];
   p->n_residuals = p->known->n_out - p->n_known_out;
   p->residual = mx_take(c, a, p->n_residuals, sizeof(int));
-  for (int r = 0; p->residual && r < p->n_residuals; r++) p->residual[r] = operand_of(p, s, p->known->outs[p->n_known_out + r]);
+  for (int r = 0; p->residual && r < p->n_residuals; r++)
+    p->residual[r] = operand_of(p, s, p->known->outs[p->n_known_out + r]);
   return p->residual != NULL;
 }
 
@@ -219,8 +230,8 @@ static bool run_known(mx_ctx *c, mx_arena *a, const mx_op *o, const sizes *s, co
 }
 
 /* The unknown body's inputs: unknown operands, then residuals; regrouped as constants, carry, xs. */
-static mx_program *regroup(mx_ctx *c, mx_arena *a, const mx_op *o, const sizes *s, const parts *p, mx_array *const *stacked, mx_array **x,
-                           int counts[3]) {
+static mx_program *regroup(mx_ctx *c, mx_arena *a, const mx_op *o, const sizes *s, const parts *p,
+                           mx_array *const *stacked, mx_array **x, int counts[3]) {
   int n_unknown = p->unknown->n_in - p->n_residuals, n = 0, ends[3] = {s->n_const, s->n_const + s->n_carry, o->n_in};
   int *source = mx_take(c, a, p->unknown->n_in, sizeof(int));
   const mx_aval **avals = mx_take(c, a, p->unknown->n_in, sizeof *avals);
@@ -240,7 +251,8 @@ static mx_program *regroup(mx_ctx *c, mx_arena *a, const mx_op *o, const sizes *
   return mx_program_rewire(c, p->unknown, n, avals, source, p->unknown->n_out, NULL);
 }
 
-static bool record_unknown(mx_ctx *c, mx_trace *lin, const mx_op *o, mx_program *body, mx_array **x, const int counts[3], mx_array **y) {
+static bool record_unknown(mx_ctx *c, mx_trace *lin, const mx_op *o, mx_program *body, mx_array **x,
+                           const int counts[3], mx_array **y) {
   mx_params params;
   memset(&params, 0, sizeof params);
   params.scan.body = mx_programs_new(c, 1, &body);
@@ -279,19 +291,23 @@ static bool scan_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool *u
   return ok;
 }
 
-/* -- transposition --------------------------------------------------------------------------------------------------- */
+/* -- transposition ---------------------------------------------------------------------------------------------------
+ */
 
-/* The transposed body: constants are those that are not linear; the carry is what the linear constants have gathered and the carry's
- * cotangent; xs are the cotangents of ys and the xs that are not linear; ys are the cotangents of the linear xs. */
+/* The transposed body: constants are those that are not linear; the carry is what the linear constants have gathered
+ * and the carry's cotangent; xs are the cotangents of ys and the xs that are not linear; ys are the cotangents of the
+ * linear xs. */
 typedef struct back {
   sizes s;
   const bool *linear; /* by body input; the carry counts as linear */
   int n_res, n_acc, n_lin_xs, n_res_xs;
 } back;
 
-static bool back_body(mx_ctx *c, const back *b, mx_array *const *in, mx_array **fed, mx_array **ct_out, mx_array **ct_in, mx_list *out) {
+static bool back_body(mx_ctx *c, const back *b, mx_array *const *in, mx_array **fed, mx_array **ct_out,
+                      mx_array **ct_in, mx_list *out) {
   const sizes *s = &b->s;
-  int xs = s->n_const + s->n_carry, res = 0, acc = b->n_res, carry = acc + b->n_acc, ys = carry + s->n_carry, rest = ys + s->n_ys;
+  int xs = s->n_const + s->n_carry, res = 0, acc = b->n_res, carry = acc + b->n_acc, ys = carry + s->n_carry,
+      rest = ys + s->n_ys;
   for (int i = 0; i < s->body->n_in; i++) fed[i] = b->linear[i] ? NULL : i < s->n_const ? in[res++] : in[rest++];
   for (int k = 0; k < s->n_carry; k++) ct_out[k] = in[carry + k];
   for (int k = 0; k < s->n_ys; k++) ct_out[s->n_carry + k] = in[ys + k];
@@ -313,7 +329,8 @@ static bool back_body(mx_ctx *c, const back *b, mx_array *const *in, mx_array **
 static bool back_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   back *b = state;
   mx_arena a = {c->engine, NULL};
-  mx_array **fed = mx_take(c, &a, b->s.body->n_in, sizeof *fed), **ct_out = mx_take(c, &a, b->s.body->n_out, sizeof *ct_out),
+  mx_array **fed = mx_take(c, &a, b->s.body->n_in, sizeof *fed),
+           **ct_out = mx_take(c, &a, b->s.body->n_out, sizeof *ct_out),
            **ct_in = mx_take(c, &a, b->s.body->n_in, sizeof *ct_in);
   (void)n;
   bool ok = fed && ct_out && ct_in && back_body(c, b, in, fed, ct_out, ct_in, out);
@@ -322,7 +339,8 @@ static bool back_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_lis
 }
 
 /* Operands of the transposed scan, in the order of its body's inputs, with the body's avals. */
-static int back_operands(mx_ctx *c, const back *b, const mx_op *o, mx_array *const *ct, mx_array **x, const mx_aval **avals) {
+static int back_operands(mx_ctx *c, const back *b, const mx_op *o, mx_array *const *ct, mx_array **x,
+                         const mx_aval **avals) {
   const sizes *s = &b->s;
   const mx_program *body = s->body;
   int n = 0, xs = s->n_const + s->n_carry;
@@ -330,7 +348,8 @@ static int back_operands(mx_ctx *c, const back *b, const mx_op *o, mx_array *con
     if (!b->linear[i]) avals[n] = body->avals[i], x[n++] = o->in[i];
   for (int i = 0; i < s->n_const; i++)
     if (b->linear[i]) avals[n] = body->avals[i], x[n++] = mx_zeros(c, body->avals[i]);
-  for (int k = 0; k < o->n_out; k++) avals[n] = body->avals[body->outs[k]], x[n++] = ct[k] ? ct[k] : mx_zeros(c, &o->out_aval[k]);
+  for (int k = 0; k < o->n_out; k++)
+    avals[n] = body->avals[body->outs[k]], x[n++] = ct[k] ? ct[k] : mx_zeros(c, &o->out_aval[k]);
   for (int i = xs; i < o->n_in; i++)
     if (!b->linear[i]) avals[n] = body->avals[i], x[n++] = o->in[i];
   return n;
@@ -361,7 +380,9 @@ static bool scan_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_arr
   return ok;
 }
 
-static double scan_flops(const mx_op *o) { return (double)o->p->scan.length * mx_program_flops(o->p->scan.body->items[0]); }
+static double scan_flops(const mx_op *o) {
+  return (double)o->p->scan.length * mx_program_flops(o->p->scan.body->items[0]);
+}
 
 static const mx_field scan_fields[] = {{"length", MX_FIELD_INT, offsetof(mx_params, scan.length)},
                                        {"reverse", MX_FIELD_FLAG, offsetof(mx_params, scan.reverse)},

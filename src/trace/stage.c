@@ -8,7 +8,8 @@ static mx_array *new_var(mx_ctx *c, mx_trace *t, int32_t var) {
   return x;
 }
 
-/* An array that an outer trace knows as one of its inputs (a captured one) is that input here too: its tracer is the constant. */
+/* An array that an outer trace knows as one of its inputs (a captured one) is that input here too: its tracer is the
+ * constant. */
 static mx_array *outer_input(mx_ctx *c, mx_trace *t, mx_array *x) {
   for (mx_trace *outer = t->parent; outer; outer = outer->parent)
     for (int i = 0; i < outer->n_known; i++) {
@@ -81,8 +82,8 @@ static bool stage_results(mx_ctx *c, mx_trace *t, const mx_list *out, mx_list *c
   return mx_program_finish(c, t->program, captured);
 }
 
-bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in, mx_program **program,
-              mx_list *captured) {
+bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in,
+              mx_program **program, mx_list *captured) {
   *program = NULL;
   int mark = mx_frame_mark(c);
   mx_trace *t = mx_trace_begin(c, MX_TRACE_STAGE);
@@ -132,7 +133,8 @@ static bool eval_equation(mx_ctx *c, const mx_program *p, int i, mx_array **env,
   return ok;
 }
 
-static bool eval_equations(mx_ctx *c, const mx_program *p, mx_array **env, int32_t *last, mx_array *pred, mx_array **operands) {
+static bool eval_equations(mx_ctx *c, const mx_program *p, mx_array **env, int32_t *last, mx_array *pred,
+                           mx_array **operands) {
   uint32_t site = c->site;
   bool ok = true;
   for (int i = 0; ok && i < p->n_eqn; i++) {

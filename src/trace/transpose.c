@@ -1,16 +1,16 @@
 /* transpose.c: programs that are linear in some of their inputs, walked backwards; tapes applied forwards or backwards.
  *
- * First, what does not depend on the linear inputs is computed (of a tape, nothing). Then, from the last equation to the first, each
- * linear variable has a cotangent (NULL: zero): an equation's linear operands get what the primitive's transpose rule makes of its
- * results' cotangents, summed down to the operand's shape and added to what is there. */
+ * First, what does not depend on the linear inputs is computed (of a tape, nothing). Then, from the last equation to
+ * the first, each linear variable has a cotangent (NULL: zero): an equation's linear operands get what the primitive's
+ * transpose rule makes of its results' cotangents, summed down to the operand's shape and added to what is there. */
 #include "trace_impl.h"
 
 typedef struct walk {
   const mx_program *p;
-  mx_array **env;  /* values of variables that are not linear, retained */
-  mx_array **ct;   /* cotangents of linear ones, retained */
-  bool *linear;    /* by variable */
-  mx_array **in;   /* of one equation: operands, their cotangents */
+  mx_array **env; /* values of variables that are not linear, retained */
+  mx_array **ct;  /* cotangents of linear ones, retained */
+  bool *linear;   /* by variable */
+  mx_array **in;  /* of one equation: operands, their cotangents */
   mx_array **ct_in;
   bool *linear_in;
   const mx_aval **avals;
@@ -28,7 +28,8 @@ static bool add_cotangent(mx_ctx *c, walk *w, int32_t v, mx_array *g) {
   return true;
 }
 
-/* -- forwards -------------------------------------------------------------------------------------------------------- */
+/* -- forwards --------------------------------------------------------------------------------------------------------
+ */
 
 static bool forward_equation(mx_ctx *c, walk *w, const mx_eqn *e) {
   for (int k = 0; k < e->n_in; k++) w->in[k] = w->env[e->in[k]];
@@ -56,7 +57,8 @@ static bool walk_forward(mx_ctx *c, walk *w) {
   return ok;
 }
 
-/* -- backwards ------------------------------------------------------------------------------------------------------- */
+/* -- backwards -------------------------------------------------------------------------------------------------------
+ */
 
 static bool transpose_operands(mx_ctx *c, walk *w, const mx_eqn *e, const mx_op *o) {
   memset(w->ct_in, 0, (size_t)e->n_in * sizeof *w->ct_in);
@@ -88,7 +90,13 @@ static bool transpose_equation(mx_ctx *c, walk *w, const mx_eqn *e) {
     w->in[k] = w->linear[v] ? NULL : w->env[v];
     w->avals[k] = w->p->avals[v];
   }
-  mx_op o = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out, .in = w->in, .in_aval = w->avals, .out_aval = w->out_avals};
+  mx_op o = {.prim = e->prim,
+             .p = e->params,
+             .n_in = e->n_in,
+             .n_out = e->n_out,
+             .in = w->in,
+             .in_aval = w->avals,
+             .out_aval = w->out_avals};
   return transpose_operands(c, w, e, &o);
 }
 
@@ -109,7 +117,8 @@ static bool walk_back(mx_ctx *c, walk *w) {
   return ok;
 }
 
-/* -- a whole walk ---------------------------------------------------------------------------------------------------- */
+/* -- a whole walk ----------------------------------------------------------------------------------------------------
+ */
 
 static bool walk_begin(mx_ctx *c, walk *w, const mx_program *p, const bool *linear_in, mx_array *const *in) {
   *w = (walk){.p = p, .n_in = 1, .n_out = 1};
@@ -126,7 +135,8 @@ static bool walk_begin(mx_ctx *c, walk *w, const mx_program *p, const bool *line
   w->linear_in = mx_new(c, m * sizeof *w->linear_in);
   w->avals = mx_new(c, m * sizeof *w->avals);
   w->out_avals = mx_new(c, (size_t)w->n_out * sizeof *w->out_avals);
-  if (!w->env || !w->ct || !w->linear || !w->in || !w->ct_in || !w->linear_in || !w->avals || !w->out_avals) return false;
+  if (!w->env || !w->ct || !w->linear || !w->in || !w->ct_in || !w->linear_in || !w->avals || !w->out_avals)
+    return false;
   for (int v = 0; v < p->n_in; v++) {
     w->linear[v] = !linear_in || linear_in[v];
     if (!w->linear[v]) w->env[v] = mx_retain(in[v]);
@@ -149,8 +159,8 @@ static void walk_end(mx_ctx *c, walk *w) {
   mx_free(c->engine, w->out_avals, (size_t)w->n_out * sizeof *w->out_avals);
 }
 
-bool mx_program_transpose(mx_ctx *c, const mx_program *p, const bool *linear_in, mx_array *const *in, mx_array *const *ct_out,
-                          mx_array **ct_in) {
+bool mx_program_transpose(mx_ctx *c, const mx_program *p, const bool *linear_in, mx_array *const *in,
+                          mx_array *const *ct_out, mx_array **ct_in) {
   walk w;
   uint32_t site = c->site;
   int mark = mx_frame_mark(c);
