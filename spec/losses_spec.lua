@@ -42,7 +42,8 @@ describe("softmax_cross_entropy", function()
   it("names shapes and dtypes that do not fit", function()
     assert.equal("softmax_cross_entropy_with_labels: labels must have the shape of logits without the last axis (got int32[3], need {2})",
       message(losses.softmax_cross_entropy_with_labels, mlax.array(logits), mlax.array({1, 2, 3}, "int32")))
-    assert.equal("softmax_cross_entropy_with_labels: labels must be integers that count from 1 (got float32[2])",
+    assert.equal("softmax_cross_entropy_with_labels: labels must be integers that count from 1 (got float32[2]), "
+      .. 'convert them: labels:astype("int32")',
       message(losses.softmax_cross_entropy_with_labels, mlax.array(logits), mlax.array{1, 2}))
     assert.equal("softmax_cross_entropy: logits and probs must have the same shape (got float32[2,3] and float32[2])",
       message(losses.softmax_cross_entropy, mlax.array(logits), mlax.array{1, 2}))

@@ -51,7 +51,7 @@ describe("optim.sgd", function()
   end)
 
   it("refuses what is no learning rate", function()
-    assert.equal('sgd: the learning rate must be a function (got "fast")', message(optim.sgd, "fast"))
+    assert.equal('sgd: the learning rate must be a number or a schedule (got "fast")', message(optim.sgd, "fast"))
     assert.equal("sgd: unknown option 'nestrov', did you mean 'nesterov'? (known: momentum, nesterov)",
       message(optim.sgd, 0.1, {nestrov = true}))
   end)
@@ -145,9 +145,9 @@ describe("transformations", function()
     assert.equal("step: the gradient at w does not fit its parameter (got float32[4], need float32[3])",
       message(opt.step, opt, params, wrong, state))
     local lacking = {w = mlax.ones{3}, layers = {false, false}}
-    assert.equal("step: no gradient at layers[1] (got w)", message(opt.step, opt, params, lacking, state))
+    assert.equal("step: there is no gradient for the parameter at layers[1] (got one at w)", message(opt.step, opt, params, lacking, state))
     local more = {w = mlax.ones{3}, layers = {mlax.zeros{2}, mlax.zeros{2}}}
-    assert.equal("step: no gradient at w (got layers[2])", message(opt.step, opt, params, more, state))
+    assert.equal("step: there is no gradient for the parameter at w (got one at layers[2])", message(opt.step, opt, params, more, state))
   end)
 
   it("name a state that is not theirs", function()

@@ -14,6 +14,8 @@ function check.show(v)
   if mlax.is_array(v) then return v.dtype .. "[" .. table.concat(v.shape, ",") .. "]" end
   if type(v) == "string" then return ("%q"):format(v) end
   if type(v) == "number" or type(v) == "boolean" or v == nil then return tostring(v) end
+  if mlax.is_module(v) then return "a module, " .. tostring(mlax.class_of(v)) end
+  if type(v) == "userdata" then return core.type_name(v) end
   return "a " .. type(v)
 end
 
@@ -45,7 +47,8 @@ end
 function check.array(op, what, x)
   if mlax.is_array(x) then return x end
   if type(x) == "number" or type(x) == "boolean" then return mlax.array(x) end
-  check.fail(op, "%s must be an array (got %s)", what, check.show(x))
+  check.fail(op, "%s must be an array (got %s)%s", what, check.show(x), type(x) == "table" and ", make one: mlax.array{...}"
+    or mlax.is_parameter(x) and ", the Parameter's array is its field data" or "")
 end
 
 --- An integer of at least `low`; 5.0 is taken for 5.
@@ -57,13 +60,28 @@ function check.int(op, what, v, low)
   return i
 end
 
+--- Raises where a method was called with '.' and so got no object.
+function check.self(op, class, v, name)
+  if getmetatable(v) ~= class then
+    check.fail(op, "call it with ':', object:%s(...) (got %s in the place of the object)", name, check.show(v))
+  end
+end
+
+--- The array of a Parameter of a layer, which is there once the layer has been set up.
+function check.kernel(op, parameter)
+  local data = parameter.data
+  if data == nil then check.fail(op, "the layer is not initialized: call it, layer(x), before its forward") end
+  return data
+end
+
 --- A number.
 function check.number(op, what, v)
   if type(v) ~= "number" then check.fail(op, "%s must be a number (got %s)", what, check.show(v)) end
   return v
 end
 
-local function callable(v)
+--- Whether a value can be called: a function, a jitted function, a Module.
+function check.is_callable(v)
   if type(v) == "function" then return true end
   local meta = getmetatable(v)
   return type(meta) == "table" and meta.__call ~= nil or type(v) == "userdata" and not mlax.is_array(v)
@@ -71,7 +89,7 @@ end
 
 --- Something that can be called: a function, a jitted function, a Module.
 function check.callable(op, what, f)
-  if not callable(f) then check.fail(op, "%s must be a function (got %s)", what, check.show(f)) end
+  if not check.is_callable(f) then check.fail(op, "%s must be a function (got %s)", what, check.show(f)) end
   return f
 end
 

@@ -7,6 +7,7 @@
 
 local _, path = ...
 local core = require "mlax.core"
+local names = require "mlax.names"
 
 -- Frames of our own files are no user lines (embedded ones are known by their chunk names).
 local own = type(path) == "string" and path:match("^(.*)init%.lua$")
@@ -14,7 +15,7 @@ if own then core.own_chunks(own) end
 
 local mlax, methods = core.mlax, core.methods
 
-mlax.lax, mlax.tree = core.lax, core.tree
+mlax.lax, mlax.tree = core.lax, names.guard("tree", core.tree)
 
 local namespaces = {}
 for name in ("checkpoint_manager data debug io linalg losses metrics nn onnx optim plot progress random"):gmatch("%S+") do
@@ -22,7 +23,7 @@ for name in ("checkpoint_manager data debug io linalg losses metrics nn onnx opt
 end
 
 -- Files whose tables are merged into mlax.
-local mixins = {"mlax.functions", "mlax.einsum", "mlax.transforms", "mlax.module", "mlax.tree", "mlax.save", "mlax.debug", "mlax.profile"}
+local mixins = {"mlax.functions", "mlax.einsum", "mlax.transforms", "mlax.control", "mlax.module", "mlax.tree", "mlax.save", "mlax.debug", "mlax.profile"}
 
 -- Whether `require` would find the module.
 local function exists(name)
@@ -36,6 +37,7 @@ end
 local loaded = {}
 
 local function merge_file(name)
+  loaded[name] = true -- the file itself may ask
   if not exists(name) then return end
   local m = require(name)
   if type(m) ~= "table" or m == mlax or m == core.tree then return end
@@ -47,7 +49,6 @@ end
 -- Merges one file into mlax, once; what is there already stays. Where that fails, the next one who asks tries again.
 local function merge(name)
   if loaded[name] then return end
-  loaded[name] = true -- the file itself may ask
   local ok, problem = pcall(merge_file, name)
   if ok then return end
   loaded[name] = nil
@@ -55,17 +56,20 @@ local function merge(name)
 end
 
 local function known_names()
-  local names = {}
-  for k in pairs(mlax) do names[#names + 1] = k end
-  for k in pairs(namespaces) do names[#names + 1] = k end
-  return names
+  local list = {}
+  for k in pairs(mlax) do list[#list + 1] = k end
+  for k in pairs(namespaces) do list[#list + 1] = k end
+  return list
 end
 
 setmetatable(mlax, {
   __name = "mlax",
   __index = function(t, k)
     if namespaces[k] then -- one that this version lacks is nil, so that scripts may ask for it
-      if not loaded[k] and exists(namespaces[k]) then t[k] = require(namespaces[k]) end
+      if not loaded[k] and exists(namespaces[k]) then
+        local space = require(namespaces[k])
+        t[k] = type(space) == "table" and names.guard(k, space) or space
+      end
       loaded[k] = true
       return rawget(t, k)
     end
@@ -75,8 +79,7 @@ setmetatable(mlax, {
       if v ~= nil then return v end
     end
     if type(k) ~= "string" then return nil end
-    local guess = core.guess(k, known_names())
-    core.fail("mlax", guess and "there is no mlax.%s, did you mean mlax.%s?" or "there is no mlax.%s", k, guess)
+    names.missing("mlax", t, k, known_names())
   end,
 })
 
@@ -84,8 +87,8 @@ setmetatable(mlax, {
 local lua_methods = {
   ["mlax.functions"] = "allclose array_equal bincount histogram interp median nan_to_num quantile trace unique",
 }
-for file, names in pairs(lua_methods) do
-  for name in names:gmatch("%S+") do
+for file, list in pairs(lua_methods) do
+  for name in list:gmatch("%S+") do
     methods[name] = function(...)
       merge(file)
       methods[name] = mlax[name]
@@ -98,6 +101,8 @@ end
 -- @param f a function
 -- @param ... its arguments
 -- @return seconds of the one call, then the results of f
+-- @usage local seconds, y = mlax.time(mlax.sum, mlax.ones{3})
+-- print(seconds >= 0, y)   --> true float32[] 3
 function mlax.time(f, ...)
   local start = core.clock()
   local function finish(...) return core.clock() - start, ... end
@@ -105,6 +110,8 @@ function mlax.time(f, ...)
 end
 
 --- From now on reading a global that was never set raises, with a guess.
+-- @usage mlax.strict()
+-- print(pcall(function() return undefined_name end))
 function mlax.strict()
   local meta = getmetatable(_G)
   if not meta then
@@ -118,9 +125,9 @@ function mlax.strict()
     local v
     if type(before) == "function" then v = before(t, k) elseif before ~= nil then v = before[k] end
     if v ~= nil or type(k) ~= "string" then return v end
-    local names = {}
-    for name in pairs(_G) do if type(name) == "string" then names[#names + 1] = name end end
-    local guess = core.guess(k, names)
+    local globals = {}
+    for name in pairs(_G) do if type(name) == "string" then globals[#globals + 1] = name end end
+    local guess = core.guess(k, globals)
     core.fail("strict", guess and "the global '%s' is not set, did you mean '%s'?" or "the global '%s' is not set", k, guess)
   end
 end

@@ -40,6 +40,14 @@ local function check_function(op, f)
   if not is_callable(f) then core.fail(op, "a function or module is needed (got %s)", type_name(f)) end
 end
 
+-- Whoever writes grad(f, x) means grad(f)(x).
+local function check_options(op, options, known)
+  if core.mlax.is_array(options) or core.mlax.is_module(options) or math.type(options) then
+    core.fail(op, "the options are no table (got %s): arguments go to the result, %s(f)(x)", core.type_name(options), op)
+  end
+  core.check_options(op, options, known)
+end
+
 -- Text that is equal for equal options: numbers, booleans, strings and lists or dicts of them; other objects count by identity.
 local function key_of(v)
   if type(v) == "string" then return ("%q"):format(v) end
@@ -83,7 +91,7 @@ end
 -- assert(df(mlax.array{1, 2, 3}):totable()[2] == 4)
 function M.grad(f, options)
   check_function("grad", f)
-  core.check_options("grad", options, {"argnums"})
+  check_options("grad", options, {"argnums"})
   local argnums = check_argnums("grad", options and options.argnums)
   return cached(f, "grad" .. key_of(argnums), function()
     return function(...) return core.grad("grad", f, argnums, false, ...) end
@@ -98,7 +106,7 @@ end
 -- assert(value:item() == 3)
 function M.value_and_grad(f, options)
   check_function("value_and_grad", f)
-  core.check_options("value_and_grad", options, {"argnums"})
+  check_options("value_and_grad", options, {"argnums"})
   local argnums = check_argnums("value_and_grad", options and options.argnums)
   return cached(f, "value_and_grad" .. key_of(argnums), function()
     return function(...) return core.grad("value_and_grad", f, argnums, true, ...) end
@@ -148,7 +156,7 @@ end
 -- assert(dots(mlax.ones{2, 3}, mlax.ones{2, 3}).shape[1] == 2)
 function M.vmap(f, options)
   check_function("vmap", f)
-  core.check_options("vmap", options, {"in_axes", "out_axes", "axis_name", "axis_size"})
+  check_options("vmap", options, {"in_axes", "out_axes", "axis_name", "axis_size"})
   local o = options or {}
   local in_axes, out_axes = o.in_axes, o.out_axes
   if in_axes == nil then in_axes = 1 end
@@ -171,7 +179,7 @@ end
 -- assert(f:traces() == 1)
 function M.jit(f, options)
   check_function("jit", f)
-  core.check_options("jit", options, {"static_argnums", "max_traces"})
+  check_options("jit", options, {"static_argnums", "max_traces"})
   local o = options or {}
   local statics = o.static_argnums or {}
   if type(statics) ~= "table" then statics = {statics} end
@@ -283,7 +291,7 @@ end
 -- assert(J.shape[1] == 3 and J.shape[2] == 3)
 function M.jacrev(f, options)
   check_function("jacrev", f)
-  core.check_options("jacrev", options, {"argnums"})
+  check_options("jacrev", options, {"argnums"})
   local argnums = check_argnums("jacrev", options and options.argnums)
   return cached(f, "jacrev" .. key_of(argnums), function()
     return function(...)
@@ -312,7 +320,7 @@ end
 -- assert(J.shape[1] == 3 and J.shape[2] == 3)
 function M.jacfwd(f, options)
   check_function("jacfwd", f)
-  core.check_options("jacfwd", options, {"argnums"})
+  check_options("jacfwd", options, {"argnums"})
   local argnums = check_argnums("jacfwd", options and options.argnums)
   return cached(f, "jacfwd" .. key_of(argnums), function()
     return function(...)

@@ -72,7 +72,7 @@ describe("zeros, ones, full, eye", function()
 
   it("check the shape", function()
     local m = helper.message
-    assert.equal("zeros: the shape is no list (got 3)", m(mlax.zeros, 3))
+    assert.equal("zeros: the shape is no list (got 3, need a list such as {3})", m(mlax.zeros, 3))
     assert.equal("zeros: the shape has a negative length (got -1 on axis 2)", m(mlax.zeros, {2, -1}))
     assert.equal("zeros: item 1 of the shape is no integer (got 2.5)", m(mlax.zeros, {2.5}))
     assert.same({2}, mlax.zeros({2.0}).shape)

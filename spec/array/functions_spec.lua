@@ -14,7 +14,8 @@ describe("elementwise operations", function()
       abs = math.abs, exp = math.exp, sin = math.sin, cos = math.cos, tan = math.tan, atan = math.atan, floor = math.floor,
       ceil = math.ceil, square = function(v) return v * v end, neg = function(v) return -v end,
       sigmoid = function(v) return 1 / (1 + math.exp(-v)) end, tanh = function(v) return 1 - 2 / (math.exp(2 * v) + 1) end,
-      sign = function(v) return v > 0 and 1 or v < 0 and -1 or 0 end, trunc = function(v) return v < 0 and math.ceil(v) or math.floor(v) end,
+      sign = function(v) return v > 0 and 1 or v < 0 and -1 or 0 end,
+      trunc = function(v) return v < 0 and math.ceil(v) or math.floor(v) end,
     } do
       local want = {}
       for i, v in ipairs(list) do want[i] = f(v) + 0.0 end
@@ -49,7 +50,7 @@ describe("elementwise operations", function()
   it("refuse extra arguments", function()
     assert.equal("exp: one argument too many (got 2, need a table of options there or nothing)", message(mlax.exp, mlax.ones{1}, 2))
     assert.equal("exp: unknown option 'fast' (known: none)", message(mlax.exp, mlax.ones{1}, {fast = true}))
-    assert.equal("exp: x is no array (got nothing, need an array or a number)", message(mlax.exp))
+    assert.equal("exp: x is no array (got nothing, need an array or a number; methods are called with ':')", message(mlax.exp))
   end)
 end)
 
@@ -104,7 +105,8 @@ describe("reductions", function()
 
   it("name what is wrong", function()
     local x = x23()
-    assert.equal("sum: axis 0 does not exist: axes count from 1, or from -1 backwards (got 0, need 1..2)", message(function() return x:sum(0) end))
+    assert.equal("sum: axis 0 does not exist: axes count from 1, or from -1 backwards (got 0, need 1..2)",
+      message(function() return x:sum(0) end))
     assert.equal("sum: there is no axis 3 (got 3, need 1..2 or -1..-2)", message(function() return x:sum(3) end))
     assert.equal("sum: axis -1 stands twice in the list of axes", message(function() return x:sum{2, -1} end))
     assert.equal("sum: the axis is no integer (got 1.5)", message(function() return x:sum(1.5) end))

@@ -1,5 +1,5 @@
 /* args.c: reading and checking what Lua hands over. Everything here raises, naming what was meant. */
-#include "tree.h"
+#include "tree_impl.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -52,8 +52,56 @@ static int edit_distance(const char *a, const char *b) {
   return rows[n % 3][m];
 }
 
+/* What other libraries call it. */
+static const char *const synonyms[][2] = {
+    {"absolute", "abs"},
+    {"amax", "max"},
+    {"amin", "min"},
+    {"arccos", "acos"},
+    {"arcsin", "asin"},
+    {"arctan", "atan"},
+    {"asarray", "array"},
+    {"cast", "astype"},
+    {"cat", "concat"},
+    {"concatenate", "concat"},
+    {"detach", "stop_gradient"},
+    {"dim", "axis"},
+    {"divide", "div"},
+    {"double", "float64"},
+    {"empty", "zeros"},
+    {"equal", "eq"},
+    {"float", "float32"},
+    {"greater", "gt"},
+    {"half", "float16"},
+    {"int", "int32"},
+    {"length", "size"},
+    {"less", "lt"},
+    {"long", "int64"},
+    {"mm", "matmul"},
+    {"multiply", "mul"},
+    {"negative", "neg"},
+    {"numpy", "totable"},
+    {"permute", "transpose"},
+    {"power", "pow"},
+    {"repeat", "repeat_"},
+    {"subtract", "sub"},
+    {"tensor", "array"},
+    {"to", "astype"},
+    {"tolist", "totable"},
+    {"unsqueeze", "expand_dims"},
+    {"view", "reshape"},
+};
+
+static const char *synonym(const char *word, const char *const *known, int n) {
+  for (size_t s = 0; s < sizeof synonyms / sizeof *synonyms; s++)
+    for (int i = 0; i < n && !strcmp(word, synonyms[s][0]); i++)
+      if (!strcmp(known[i], synonyms[s][1])) return known[i];
+  return NULL;
+}
+
 const char *mx_guess(const char *word, const char *const *known, int n) {
-  const char *best = NULL;
+  const char *best = synonym(word, known, n);
+  if (best) return best;
   int least = ((int)strlen(word) + 1) / 3 + 1; /* as far away as this is no guess */
   for (int i = 0; i < n; i++) {
     int d = edit_distance(word, known[i]);
@@ -63,6 +111,14 @@ const char *mx_guess(const char *word, const char *const *known, int n) {
     }
   }
   return best;
+}
+
+/* Names of arguments that stand before the options, where users of other libraries look for an option. */
+static bool is_positional(const char *word) {
+  static const char *const words[] = {"axis", "axes", "dim", "shape"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (!strcmp(word, words[i])) return true;
+  return false;
 }
 
 int mx_unknown(lua_State *L, const char *kind, const char *word, const char *const *known, int n) {
@@ -76,6 +132,9 @@ int mx_unknown(lua_State *L, const char *kind, const char *word, const char *con
   luaL_pushresult(&b);
   const char *list = lua_tostring(L, -1);
   if (guess) return mx_error(L, "unknown %s '%.80s', did you mean '%s'? (known: %s)", kind, word, guess, list);
+  if (!strcmp(kind, "option") && is_positional(word))
+    return mx_error(L, "unknown option '%s' (known: %s): it is an argument of its own, before the options", word,
+                    n ? list : "none");
   return mx_error(L, "unknown %s '%.80s' (known: %s)", kind, word, n ? list : "none");
 }
 
@@ -113,6 +172,9 @@ int mx_args(lua_State *L, int required, int optional) {
     lua_replace(L, n);
     return last;
   }
+  if (n == last && n > 1 && lua_type(L, n) == LUA_TNUMBER && lua_type(L, n - 1) == LUA_TNUMBER)
+    return mx_error(L, "one argument too many (got %s after %s; numbers that belong together are one list, {%s, %s})",
+                    mx_show(L, n), mx_show(L, n - 1), mx_show(L, n - 1), mx_show(L, n));
   if (n == last && lua_type(L, n) != LUA_TTABLE)
     return mx_error(L, "one argument too many (got %s, need a table of options there or nothing)", mx_show(L, n));
   lua_settop(L, last);
@@ -230,6 +292,8 @@ int mx_check_dtype(lua_State *L, int idx, int otherwise) {
  * --------------------------------------------------------------------------------------------------------------- */
 
 int64_t mx_check_length(lua_State *L, int idx, const char *what) {
+  if (lua_type(L, idx) == LUA_TNUMBER)
+    mx_error(L, "%s is no list (got %s, need a list such as {%s})", what, mx_show(L, idx), mx_show(L, idx));
   if (!mx_is_plain_table(L, idx)) mx_error(L, "%s is no list (got %s)", what, mx_show(L, idx));
   int64_t n = (int64_t)lua_rawlen(L, idx), keys = 0;
   idx = lua_absindex(L, idx);
@@ -351,11 +415,19 @@ static mx_array *lone_number(lua_State *L, int idx) {
   return kept(L, x);
 }
 
+/* What is often behind a wrong operand. */
+static const char *hint_of(lua_State *L, int idx) {
+  if (mx_to_parameter(L, idx)) return "; the Parameter's array is its field data";
+  if (idx == 1 && lua_isnoneornil(L, idx)) return "; methods are called with ':'";
+  if (idx == 1 && lua_istable(L, idx)) return "; methods are called with ':', lists become arrays by mlax.array";
+  return "";
+}
+
 mx_array *mx_check_array(lua_State *L, int idx, const char *what) {
   mx_array *x = mx_to_array(L, idx);
   if (x) return usable(L, x);
   x = lone_number(L, idx);
-  if (!x) mx_error(L, "%s is no array (got %s, need an array or a number)", what, mx_show(L, idx));
+  if (!x) mx_error(L, "%s is no array (got %s, need an array or a number%s)", what, mx_show(L, idx), hint_of(L, idx));
   return x;
 }
 

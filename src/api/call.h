@@ -16,16 +16,19 @@ typedef struct mx_work {
   lua_State *L;
   mlax_engine *engine;
   mx_ctx *c;
-  int self, f, args, results; /* stack indices: this, the function, the flat of arguments, that of results (after the call) */
-  bool hidden;          /* root 0 of args is the function, a Module */
-  int n;                /* traced leaves: */
-  int *leaf;            /* their numbers in args, and */
-  mx_list in;           /* their values */
+  int self, f, args,
+      results; /* stack indices: this, the function, the flat of arguments, that of results (after the call) */
+  bool hidden; /* root 0 of args is the function, a Module */
+  int n;       /* traced leaves: */
+  int *leaf;   /* their numbers in args, and */
+  mx_list in;  /* their values */
   mx_list tangents, out, out_tangents, captured;
   mx_ints out_axes;
   mx_linear *linear;
   mx_program *program;
   mx_arena memory;
+  void *owned; /* something else that must not be lost, and how it is freed */
+  void (*free_owned)(struct mx_work *w);
   mx_array *const *tracers; /* during the call */
 } mx_work;
 
@@ -55,6 +58,11 @@ void mx_push_template(lua_State *L, int like);
 /* The number of array leaves before root r's own. */
 int mx_arrays_before(const mx_flat *f, int root);
 
+/* Program objects (stage.c). */
+mx_program **mx_check_program(lua_State *L, int idx);
+void mx_push_program(lua_State *L, mx_program *p); /* retains. [-0, +1] */
+
+void mx_open_control(lua_State *L);
 void mx_open_grad(lua_State *L);
 void mx_open_vmap(lua_State *L);
 void mx_open_stage(lua_State *L);

@@ -140,9 +140,18 @@ static mx_array *from_value(lua_State *L, int idx, int dtype) {
   return x;
 }
 
+/* Arguments the last of which is a dtype: whoever gives it by name is told so. */
+static void read_args(lua_State *L, int required, int optional) {
+  int options = mx_args(L, required, optional);
+  if (lua_istable(L, options) && lua_getfield(L, options, "dtype") != LUA_TNIL)
+    mx_error(L, "the dtype is an argument of its own (got the option dtype = %s)", mx_show(L, -1));
+  lua_settop(L, options);
+  mx_no_options(L, options);
+}
+
 static int lcreate_array(lua_State *L) {
   mx_ctx *c = mx_enter(L, "array");
-  mx_no_options(L, mx_args(L, 1, 1));
+  read_args(L, 1, 1);
   int dtype = lua_isnil(L, 2) ? -1 : mx_check_dtype(L, 2, -1);
   if (mx_is_array(L, 1)) {
     mx_array *x = mx_check_strict(L, 1, "x");
@@ -161,7 +170,7 @@ static int lcreate_array(lua_State *L) {
 static int zeros_or_ones(lua_State *L, const char *op, double v) {
   mx_ctx *c = mx_enter(L, op);
   mx_dims shape;
-  mx_no_options(L, mx_args(L, 1, 1));
+  read_args(L, 1, 1);
   mx_check_shape(L, 1, &shape, "the shape");
   return mx_return(L, mx_full(c, mx_check_dtype(L, 2, MLAX_FLOAT32), &shape, v));
 }
@@ -184,7 +193,7 @@ static mx_array *fill_value(lua_State *L, mx_ctx *c, int idx, int dtype) {
 static int lcreate_full(lua_State *L) {
   mx_ctx *c = mx_enter(L, "full");
   mx_dims shape;
-  mx_no_options(L, mx_args(L, 2, 1));
+  read_args(L, 2, 1);
   mx_check_shape(L, 1, &shape, "the shape");
   int dtype = lua_isnil(L, 3) ? -1 : mx_check_dtype(L, 3, -1);
   return mx_return(L, mx_broadcast(c, fill_value(L, c, 2, dtype), &shape));
@@ -210,7 +219,7 @@ static int lcreate_full_like(lua_State *L) {
 
 static int lcreate_eye(lua_State *L) {
   mx_ctx *c = mx_enter(L, "eye");
-  mx_no_options(L, mx_args(L, 1, 1));
+  read_args(L, 1, 1);
   int64_t n = mx_check_int(L, 1, "n");
   if (n < 0) return mx_error(L, "the size is negative (got %lld)", (long long)n);
   mx_dims shape = {2, {n, n}};
@@ -267,7 +276,7 @@ static mx_array *float_range(lua_State *L, mx_ctx *c, double first, double last,
 
 static int lcreate_range(lua_State *L) {
   mx_ctx *c = mx_enter(L, "range");
-  mx_no_options(L, mx_args(L, 2, 2));
+  read_args(L, 2, 2);
   int dtype = lua_isnil(L, 4) ? -1 : mx_check_dtype(L, 4, -1);
   double first = mx_check_number(L, 1, "the first element"), last = mx_check_number(L, 2, "the last element");
   double step = lua_isnil(L, 3) ? 1 : mx_check_number(L, 3, "the step");
@@ -280,7 +289,7 @@ static int lcreate_range(lua_State *L) {
 
 static int lcreate_linspace(lua_State *L) {
   mx_ctx *c = mx_enter(L, "linspace");
-  mx_no_options(L, mx_args(L, 3, 1));
+  read_args(L, 3, 1);
   double first = mx_check_number(L, 1, "the first element"), last = mx_check_number(L, 2, "the last element");
   int64_t n = mx_check_int(L, 3, "n");
   if (n < 0) return mx_error(L, "the number of elements is negative (got %lld)", (long long)n);

@@ -8,6 +8,9 @@
 static int bad_leaf(lua_State *L, int args, int root, int leaf, const mx_array *x) {
   mx_flat_path(L, args, root, leaf);
   const char *path = lua_tostring(L, -1);
+  if (mx_treedef_is_unset(mx_flat_at(L, args)->roots[root].def))
+    return mx_error(L,
+                    "the module is not initialized: call it once on an example, model(x), before it is differentiated");
   return mx_error(
       L, "cannot differentiate by %s%s%s of dtype %s (need float arrays; use partition to split off the others)",
       *path ? "'" : "an array", path, *path ? "'" : "", mx_dtype_name(x->aval.dtype));

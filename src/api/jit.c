@@ -45,6 +45,8 @@ typedef struct entry {
   mx_plan *plan; /* made at the first run outside other transformations */
   int anchor;    /* in the anchors table: {key of arguments, key of captured, results, captured values} */
   mx_arena memory;
+  int running;  /* calls that are under way: a finalizer that they meet may call or clear the function */
+  bool dropped; /* the last of them frees it */
 } entry;
 
 typedef struct jit {
@@ -53,6 +55,7 @@ typedef struct jit {
   entry **entries; /* most recently used first */
   int n, cap, max, next_anchor;
   int64_t traces;
+  int widest;     /* inputs and results of the widest entry so far */
   bool hidden;    /* what is compiled is a Module */
   bool explained; /* UV_EXPLAIN is set */
   int n_static;
@@ -66,12 +69,18 @@ typedef struct jit {
  * one. */
 enum { UV_FUNCTION = 1, UV_ANCHORS, UV_EXPLAIN, UV_ARGS, UV_CAPTURED, UV_COUNT = UV_CAPTURED };
 
-static void entry_free(jit *j, entry *e) {
+static void entry_free(entry *e) {
   if (!e) return;
+  mlax_engine *engine = e->memory.engine;
   mx_plan_release(e->plan);
   mx_program_release(e->program);
   mx_arena_release(&e->memory);
-  mx_free(j->engine, e, sizeof *e);
+  mx_free(engine, e, sizeof *e);
+}
+
+static void entry_drop(entry *e) {
+  if (e->running) e->dropped = true;
+  else entry_free(e);
 }
 
 static jit *to_jit(lua_State *L, int idx) {
@@ -208,7 +217,7 @@ static bool aliases_fit(const key_part *k, const mx_flat *f) {
 }
 
 static bool captures_fit(const entry *e, const jit *j) {
-  if (!e->anchor || e->n_captures != j->n_captures) return false; /* no anchor: a Lua error cut its making short */
+  if (e->n_captures != j->n_captures) return false;
   for (int i = 0; i < j->n_captures; i++) {
     const capture *a = &e->captures[i], *b = &j->captures[i];
     if (a->type != b->type || a->is_integer != b->is_integer || a->integer != b->integer) return false;
@@ -271,7 +280,7 @@ static key_leaf leaf_key(const mx_flat *f, int i, bool is_static, bool captured)
   return k;
 }
 
-static bool push_part_reason(lua_State *L, const entry *e, int key_field, const char *what, const key_part *k, int at) {
+static bool push_part_reason(lua_State *L, int key_field, const char *what, const key_part *k, int at) {
   const mx_flat *f = mx_flat_at(L, at);
   int i = first_misfit(k, f, false);
   if (i == f->n) return false;
@@ -284,9 +293,7 @@ static bool push_part_reason(lua_State *L, const entry *e, int key_field, const 
     lua_pushfstring(L, "%d %ss were given, was traced for %d", f->n_roots, what, k->n_roots);
     return true;
   }
-  lua_getiuservalue(L, 1, UV_ANCHORS);
-  lua_rawgeti(L, -1, e->anchor);
-  lua_rawgeti(L, -1, key_field);
+  lua_rawgeti(L, 4, key_field);
   for (int r = 0; r < f->n_roots; r++)
     if (k->defs[r] != f->roots[r].def) {
       mx_flat_difference(L, at, r, lua_gettop(L), r);
@@ -297,13 +304,35 @@ static bool push_part_reason(lua_State *L, const entry *e, int key_field, const 
   return false;
 }
 
-/* Sets the text of explain(): what differs from the entry used last. */
+/* What differs from an entry. stack: jit, arguments, captured values, record of the entry, entry */
+static int explain_body(lua_State *L) {
+  const entry *e = lua_touserdata(L, 5);
+  if (push_part_reason(L, 1, "argument", &e->args, 2)) return 1;
+  if (push_part_reason(L, 2, "captured value", &e->captured, 3)) return 1;
+  lua_pushliteral(L, "a captured variable has another value");
+  return 1;
+}
+
+/* Sets the text of explain(): what differs from the entry used last, which a finalizer may drop meanwhile. */
 static void explain(lua_State *L, jit *j, int args, int captured) {
-  int top = lua_gettop(L);
+  int top = lua_gettop(L), status = LUA_OK;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, explain_body, 1);
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, args);
+  lua_pushvalue(L, captured);
   if (j->n == 0) lua_pushliteral(L, "traced for the first time");
-  else if (push_part_reason(L, j->entries[0], 1, "argument", &j->entries[0]->args, args)) {
-  } else if (push_part_reason(L, j->entries[0], 2, "captured value", &j->entries[0]->captured, captured)) {
-  } else lua_pushliteral(L, "a captured variable has another value");
+  else {
+    entry *e = j->entries[0];
+    lua_getiuservalue(L, 1, UV_ANCHORS);
+    lua_rawgeti(L, -1, e->anchor);
+    lua_remove(L, -2);
+    lua_pushlightuserdata(L, e);
+    e->running++;
+    status = lua_pcall(L, 5, 1, 0);
+    if (!--e->running && e->dropped) entry_free(e);
+  }
+  if (status != LUA_OK) lua_error(L);
   lua_setiuservalue(L, 1, UV_EXPLAIN);
   j->explained = true;
   lua_settop(L, top);
@@ -379,8 +408,8 @@ static bool trace(mx_work *w, entry *e, const mx_flat *args, const mx_flat *capt
   return mx_stage(w->c, mx_work_function(w), avals, known, e->n_in, &e->program, &w->captured);
 }
 
-static void anchor(lua_State *L, jit *j, entry *e, int args, int captured, int results, int seen) {
-  lua_getiuservalue(L, 1, UV_ANCHORS);
+/* Pushes what an entry needs of Lua. [-0, +1] */
+static void push_record(lua_State *L, int args, int captured, int results, int seen) {
   lua_createtable(L, 4, 0);
   mx_push_template(L, args);
   lua_rawseti(L, -2, 1);
@@ -390,9 +419,6 @@ static void anchor(lua_State *L, jit *j, entry *e, int args, int captured, int r
   lua_rawseti(L, -2, 3);
   lua_pushvalue(L, seen);
   lua_rawseti(L, -2, 4);
-  e->anchor = j->next_anchor++;
-  lua_rawseti(L, -2, e->anchor);
-  lua_pop(L, 1);
 }
 
 static void evict(lua_State *L, jit *j) {
@@ -402,7 +428,7 @@ static void evict(lua_State *L, jit *j) {
     lua_pushnil(L);
     lua_rawseti(L, -2, e->anchor);
     lua_pop(L, 1);
-    entry_free(j, e);
+    entry_drop(e);
   }
 }
 
@@ -415,7 +441,7 @@ static entry *entry_new(lua_State *L, jit *j, const mx_flat *args, const mx_flat
   e->n_captures = j->n_captures;
   e->captures = ok ? mx_arena_alloc(j->c, &e->memory, (size_t)(j->n_captures + 1) * sizeof *e->captures) : NULL;
   if (!e->captures) {
-    entry_free(j, e);
+    entry_free(e);
     mx_raise(L);
   }
   if (j->n_captures) memcpy(e->captures, j->captures, (size_t)j->n_captures * sizeof *e->captures);
@@ -427,7 +453,8 @@ static entry *entry_new(lua_State *L, jit *j, const mx_flat *args, const mx_flat
 /* -- calling ---------------------------------------------------------------------------------------------------------
  */
 
-static bool under_trace(const mx_ctx *c, mx_array *const *in, int n) {
+static bool under_trace(const mx_ctx *c, const mx_program *p, mx_array *const *in, int n) {
+  if (p->collective && c->trace) return true;
   for (const mx_trace *t = c->trace; t; t = t->parent)
     if (t->kind == MX_TRACE_STAGE) return true;
   for (int i = 0; i < n; i++)
@@ -435,11 +462,17 @@ static bool under_trace(const mx_ctx *c, mx_array *const *in, int n) {
   return false;
 }
 
-static bool run(mx_ctx *c, entry *e, mx_array *const *in, int n, mx_array **out) {
-  if (under_trace(c, in, n)) return mx_program_eval(c, e->program, in, out);
+static bool run_now(mx_ctx *c, entry *e, mx_array *const *in, int n, mx_array **out) {
+  if (under_trace(c, e->program, in, n)) return mx_program_eval(c, e->program, in, out);
   if (!e->plan && !(e->plan = mx_plan_new(c, e->program))) return false;
-  mx_plan *plan = e->plan;
-  return mx_plan_run(c, plan, in, out);
+  return mx_plan_run(c, e->plan, in, out);
+}
+
+static bool run(jit *j, entry *e, mx_array *const *in, int n, mx_array **out) {
+  e->running++;
+  bool ok = run_now(j->c, e, in, n, out);
+  if (!--e->running && e->dropped) entry_free(e);
+  return ok;
 }
 
 static int push_all(lua_State *L, int results, mx_array *const *out) {
@@ -450,17 +483,29 @@ static int push_all(lua_State *L, int results, mx_array *const *out) {
   return lua_gettop(L) - base;
 }
 
-static int run_entry(lua_State *L, jit *j, entry *e, int args, int captured) {
-  mx_array *few[64], **in = few, **out = few;
-  int n_out = e->program->n_out;
-  if (e->n_in + n_out > 64) in = lua_newuserdatauv(L, (size_t)(e->n_in + n_out) * sizeof *in, 0);
-  out = in + e->n_in;
-  int n = collect(j->c, e, mx_flat_at(L, args), mx_flat_at(L, captured), in);
-  mx_ok(L, n >= 0 && run(j->c, e, in, n, out));
+enum { FEW = 64 };
+
+/* Room for the inputs and results of any entry: `few`, or a userdata. To be asked for before an entry is looked up,
+ * since finalizers may run here. [-0, +0 or 1] */
+static mx_array **room(lua_State *L, const jit *j, mx_array **few) {
+  mx_array **at = few;
+  for (int have = FEW; have < j->widest;) {
+    have = j->widest;
+    if (at != few) lua_pop(L, 1);
+    at = lua_newuserdatauv(L, (size_t)have * sizeof *at, 0);
+  }
+  return at;
+}
+
+/* Up to the end of `run` no Lua object is made: the entry stays what it is. */
+static int run_entry(lua_State *L, jit *j, entry *e, int args, int captured, mx_array **in) {
+  mx_array **out = in + e->n_in;
   lua_getiuservalue(L, 1, UV_ANCHORS);
   lua_rawgeti(L, -1, e->anchor);
   lua_rawgeti(L, -1, 3);
-  return push_all(L, lua_gettop(L), out);
+  int results = lua_gettop(L), n = collect(j->c, e, mx_flat_at(L, args), mx_flat_at(L, captured), in);
+  mx_ok(L, n >= 0 && run(j, e, in, n, out));
+  return push_all(L, results, out);
 }
 
 /* A trace that used values of an outer trace belongs to this one call. */
@@ -474,36 +519,45 @@ static int run_once(lua_State *L, mx_work *w, entry *e, mx_array **in) {
   return push_all(L, w->results, all + n_in);
 }
 
+/* Puts a finished entry first. stack: ..., record. [-1, +0] */
+static void insert(lua_State *L, jit *j, entry *e) {
+  e->anchor = j->next_anchor++;
+  lua_getiuservalue(L, 1, UV_ANCHORS);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, e->anchor); /* may raise; runs no finalizer */
+  lua_pop(L, 1);
+  memmove(j->entries + 1, j->entries, (size_t)j->n * sizeof *j->entries);
+  j->entries[0] = e;
+  j->n++;
+}
+
+static void free_owned(mx_work *w) { entry_free(w->owned); }
+
 static int trace_and_run(lua_State *L, jit *j, int f, int args, int captured, int seen, bool hidden) {
   explain(L, j, args, captured);
   watch_integers(L, j, args);
   mx_work *w = mx_work_over(L, f, args, hidden);
   entry *e = entry_new(L, j, mx_flat_at(L, args), mx_flat_at(L, captured), hidden);
+  w->owned = e; /* until the jit owns it */
+  w->free_owned = free_owned;
   mx_array **in = mx_arena_alloc(j->c, &e->memory, 2 * (size_t)(e->n_in + 1) * sizeof *in);
-  bool ok = in && collect(j->c, e, mx_flat_at(L, args), mx_flat_at(L, captured), in) >= 0;
+  mx_ok(L, in && collect(j->c, e, mx_flat_at(L, args), mx_flat_at(L, captured), in) >= 0);
   j->traces++;
-  ok = ok && trace(w, e, mx_flat_at(L, args), mx_flat_at(L, captured), in, in + e->n_in + 1);
-  ok = ok && mx_grow(j->c, &j->entries, &j->cap, j->n + 1, sizeof *j->entries);
-  if (!ok) {
-    entry_free(j, e);
-    mx_raise(L);
-  }
+  mx_ok(L, trace(w, e, mx_flat_at(L, args), mx_flat_at(L, captured), in, in + e->n_in + 1));
   if (w->captured.n) {
-    w->program = e->program; /* the work owns what this call needs */
-    entry copy = {.n_in = e->n_in, .program = e->program};
-    mx_array **kept = mx_arena_alloc(j->c, &w->memory, (size_t)(e->n_in + 1) * sizeof *kept);
-    if (kept) memcpy(kept, in, (size_t)e->n_in * sizeof *kept);
-    e->program = NULL;
-    entry_free(j, e);
-    mx_ok(L, kept != NULL);
-    return run_once(L, w, &copy, kept);
+    int n = run_once(L, w, e, in);
+    mx_work_done(w);
+    return n;
   }
-  memmove(j->entries + 1, j->entries, (size_t)j->n * sizeof *j->entries);
-  j->entries[0] = e; /* the jit owns it from here on */
-  j->n++;
-  anchor(L, j, e, args, captured, w->results, seen);
+  push_record(L, args, captured, w->results, seen);
+  if (j->widest < e->n_in + e->program->n_out) j->widest = e->n_in + e->program->n_out;
+  mx_array *few[FEW], **at = room(L, j, few);
+  if (at != few) lua_insert(L, -2);
+  mx_ok(L, mx_grow(j->c, &j->entries, &j->cap, j->n + 1, sizeof *j->entries));
+  insert(L, j, e);
+  w->owned = NULL;
   evict(L, j);
-  return run_entry(L, j, e, args, captured);
+  return run_entry(L, j, e, args, captured, at);
 }
 
 static void check_static_args(lua_State *L, const jit *j, const mx_flat *args, bool hidden) {
@@ -553,6 +607,7 @@ static int ljit_call(lua_State *L) {
   for (int i = 0; i < n_args; i++) mx_flat_add(L, args, 2 + i);
   capture_all(L, j, f, captured, 0);
   if (j->n_static) check_static_args(L, j, mx_flat_at(L, args), j->hidden);
+  mx_array *few[FEW], **in = room(L, j, few);
   entry *e = find(j, mx_flat_at(L, args), mx_flat_at(L, captured));
   if (e) {
     if (j->explained) {
@@ -560,7 +615,7 @@ static int ljit_call(lua_State *L) {
       lua_setiuservalue(L, 1, UV_EXPLAIN);
       j->explained = false;
     }
-    n = run_entry(L, j, e, args, captured);
+    n = run_entry(L, j, e, args, captured, in);
   } else {
     lua_newtable(L);
     int seen = lua_gettop(L);
@@ -590,7 +645,7 @@ static int ljit_explain(lua_State *L) {
 }
 
 static void clear(jit *j) {
-  while (j->n > 0) entry_free(j, j->entries[--j->n]);
+  while (j->n > 0) entry_drop(j->entries[--j->n]);
 }
 
 static int ljit_clear(lua_State *L) {
@@ -640,7 +695,7 @@ static int ljit(lua_State *L) {
   memset(j, 0, sizeof *j);
   int self = lua_gettop(L);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &jit_key);
-  lua_setmetatable(L, self);
+  mx_own(L);
   j->c = c;
   j->engine = mx_engine_retain(c->engine);
   j->max = (int)mx_check_int(L, 3, "max_traces");
@@ -701,4 +756,5 @@ void mx_open_transform(lua_State *L) {
   mx_open_grad(L);
   mx_open_vmap(L);
   mx_open_stage(L);
+  mx_open_control(L);
 }

@@ -4,7 +4,7 @@
 
 static const char meta_key = 0;     /* registry: the metatable of all Modules */
 static const char calls_key = 0;    /* registry: the struct mx_calls; its user value is the list of modules that run */
-static const char observer_key = 0; /* registry: a function that sees every call, or nil */
+static const char observer_key = 0; /* registry: {function that sees every call, or nil}, weak: it goes with its owner */
 
 /* The modules whose call is running, outermost first: n modules at [1..n] of the list, and the threads that run them.
  * Each call marks the struct to be closed, so that an error pops it, too. A coroutine that dies of an error closes
@@ -325,7 +325,10 @@ static mx_module *check_call(lua_State *L,
 }
 
 static void show_to_observer(lua_State *L) { /* observer(model, y). stack: ..., y */
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &observer_key) == LUA_TNIL) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &observer_key);
+  int type = lua_rawgeti(L, -1, 1);
+  lua_remove(L, -2);
+  if (type == LUA_TNIL) {
     lua_pop(L, 1);
     return;
   }
@@ -382,11 +385,12 @@ static int not_implemented(lua_State *L, const char *method) {
 static int lmodule_setup(lua_State *L) { return not_implemented(L, "setup"); }
 static int lmodule_forward(lua_State *L) { return not_implemented(L, "forward"); }
 
-static int lobserve(lua_State *L) { /* core.observe_calls(f or nil): f(model, y) after every call */
+static int lobserve(lua_State *L) { /* core.observe_calls(f or nil): f(model, y) after every call, as long as someone holds f */
   lua_settop(L, 1);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &observer_key);
-  lua_insert(L, 1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &observer_key);
+  lua_rawgeti(L, 2, 1);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, 2, 1);
   return 1;
 }
 
@@ -560,6 +564,15 @@ static const luaL_Reg metamethods[] = {{"__index", lmodule_index},
 const luaL_Reg mx_module_methods[] = {
     {"apply", lmodule_apply}, {"setup", lmodule_setup}, {"forward", lmodule_forward}, {NULL, NULL}};
 
+static void open_observer(lua_State *L) {
+  lua_createtable(L, 1, 0);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &observer_key);
+}
+
 static void open_calls(lua_State *L, mx_state *s) {
   s->calls = lua_newuserdatauv(L, sizeof *s->calls, 1);
   memset(s->calls, 0, sizeof *s->calls);
@@ -576,6 +589,7 @@ void mx_open_module(lua_State *L) { /* stack: core */
   mx_state *s = mx_state_of(L);
   mx_register(L, functions);
   open_calls(L, s);
+  open_observer(L);
   lua_newtable(L);
   lua_pushlightuserdata(L, s);
   luaL_setfuncs(L, metamethods, 1);

@@ -90,27 +90,47 @@ static mx_dims along_shape(lua_State *L, const mx_array *x, const mx_array *ids,
   return s;
 }
 
-/* out[i, j, ...] = x[i, ids[i, j, ...], ...]: a gather at all axes, at their own positions on the others. */
-static mx_array *take_along(lua_State *L, mx_array *x, mx_array *ids, int axis) {
+/* out[i, j, ...] = x[i, ids[i, j, ...], ...]: a gather at all axes, at their own positions on the others. base: as of
+ * mx_check_index. */
+static mx_array *take_along(lua_State *L, mx_array *x, mx_array *ids, int axis, int base) {
   mx_ctx *c = &MX_STATE(L)->ctx;
   mx_dims s = along_shape(L, x, ids, axis), whole = s, axes = mx_dims_range(x->aval.ndim);
   mx_array *all[MX_MAX_NDIM];
   whole.v[axis] = x->aval.shape[axis];
-  mx_array *base = mx_broadcast(c, x, &whole);
+  mx_array *all_of_x = mx_broadcast(c, x, &whole);
   for (int i = 0; i < s.n; i++) {
     mx_dims line = {.n = s.n};
     for (int j = 0; j < s.n; j++) line.v[j] = j == i ? s.v[i] : 1;
-    all[i] = i == axis ? mx_broadcast(c, mx_check_index(c, ids, x->aval.shape[axis], axis, 1), &s)
+    all[i] = i == axis ? mx_broadcast(c, mx_check_index(c, ids, x->aval.shape[axis], axis, base), &s)
                        : mx_iota(c, s.v[i] > INT32_MAX ? MLAX_INT64 : MLAX_INT32, &line, i);
   }
-  return base ? mx_gather(c, base, all, (int)s.n, &axes, false) : NULL;
+  return all_of_x ? mx_gather(c, all_of_x, all, (int)s.n, &axes, false) : NULL;
 }
 
 static int ltake_take_along_axis(lua_State *L) {
   mx_enter(L, "take_along_axis");
   mx_no_options(L, mx_args(L, 3, 0));
   mx_array *x = mx_check_array(L, 1, "x"), *ids = check_ids(L, 2, "the positions");
-  return mx_return(L, take_along(L, x, ids, mx_check_axis(L, 3, x->aval.ndim)));
+  return mx_return(L, take_along(L, x, ids, mx_check_axis(L, 3, x->aval.ndim), 1));
+}
+
+/* core.take_labels(scores, labels): for each label, 1 to n, its score along the last axis. */
+static int ltake_labels(lua_State *L) {
+  mx_ctx *c = mx_enter(L, "softmax_cross_entropy_with_labels");
+  mx_array *x = mx_check_strict(L, 1, "scores"), *ids = check_ids(L, 2, "the labels");
+  int last = x->aval.ndim - 1;
+  if (last < 0) return mx_error(L, "scores have no axis of classes");
+  mx_array *each = mx_expand(c, ids, ids->aval.ndim);
+  if (!each) return mx_raise(L);
+  return mx_return(L, mx_squeeze(c, take_along(L, x, each, last, 1 + MX_INDEX_EXACT), last));
+}
+
+/* core.take_rows(kernel, ids): the rows of an embedding; ids run from 1 to n. */
+static int ltake_rows(lua_State *L) {
+  mx_ctx *c = mx_enter(L, "Embed");
+  mx_array *x = mx_check_strict(L, 1, "the kernel"), *ids = check_ids(L, 2, "the ids");
+  if (x->aval.ndim == 0) return mx_error(L, "the kernel has no rows");
+  return mx_return(L, take_axis(c, x, mx_ids_exact(c, ids, x->aval.shape[0], 0), 0, false));
 }
 
 static int ltake_one_hot(lua_State *L) {
@@ -301,6 +321,8 @@ static int ltake_searchsorted(lua_State *L) {
 static const mx_reg take_functions[] = {
     {"take", ltake_take, MX_IN_BOTH},
     {"take_along_axis", ltake_take_along_axis, MX_IN_BOTH},
+    {"take_labels", ltake_labels, MX_IN_CORE},
+    {"take_rows", ltake_rows, MX_IN_CORE},
     {"one_hot", ltake_one_hot, MX_IN_BOTH},
     {"dynamic_slice", ltake_dynamic_slice, MX_IN_BOTH},
     {"dynamic_update_slice", ltake_dynamic_update_slice, MX_IN_BOTH},

@@ -28,6 +28,7 @@ typedef struct mx_leaf {
 /* An interned node; valid while its Lua object lives (a flat anchors its own). The root nil has kind MX_NODE_NIL and no leaves. */
 typedef struct mx_treedef mx_treedef;
 int mx_treedef_leaves(const mx_treedef *def);
+bool mx_treedef_is_unset(const mx_treedef *def); /* a Module that has not been set up */
 const mx_treedef *mx_treedef_leaf(lua_State *L); /* that of a single leaf */
 bool mx_is_module(lua_State *L, int idx);         /* module.c */
 

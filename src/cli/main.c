@@ -85,6 +85,10 @@ static void traceback_push(lua_State *L) {
   }
   if (shown == MOST) luaL_addstring(&b, "\n\t...");
   luaL_pushresult(&b);
+  if (shown == 0) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "");
+  }
 }
 
 /* The stack of the error's first raise, where it passed through mlax; else that of now. [-0, +1] */

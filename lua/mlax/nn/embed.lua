@@ -1,4 +1,5 @@
 --- Embed: a row of a kernel for each integer.
+local core = require "mlax.core"
 local mlax = require "mlax"
 local check = require "mlax.check"
 local initializers = require "mlax.nn.initializers"
@@ -11,8 +12,7 @@ local modes = {error = true, fill = true}
 -- @param rng the key of the kernel {vocab_size, embed_dim}
 -- @param options {embed_initializer = initializers.lecun_normal{in_axis = -1}, dtype = "float32" of the kernel and the result,
 --   mode = "error": ids outside 1 to vocab_size raise; "fill": they give NaN (the least integer of an integer kernel)}
---
---     local y = nn.Embed(random.key(0), 1000, 64)(mlax.array({3, 17}, "int32"))       -- float32[2,64]
+-- @usage print(nn.Embed(key, 1000, 64)(mlax.array({3, 17}, "int32")):dims())   --> 2 64
 function Embed:init(rng, vocab_size, embed_dim, options, ...)
   local o = check.options("Embed", options, "embed_initializer dtype mode", ...)
   self.rng = mlax.Parameter(false, check.key("Embed", "rng", rng))
@@ -36,7 +36,9 @@ function Embed:forward(ids)
   if not mlax.is_array(ids) or not ids.dtype:find("int", 1, true) then
     check.fail("Embed", "the input must be integers that count from 1 (got %s)", check.show(ids))
   end
-  return self.embed_kernel.data:take(ids, 1, {mode = self.mode})
+  local kernel = check.kernel("Embed", self.embed_kernel)
+  if self.mode == "error" then return core.take_rows(kernel, ids) end
+  return kernel:take(mlax.where(ids:gt(0), ids, 0), 1, {mode = "fill"})
 end
 
 return Embed

@@ -1,7 +1,9 @@
 --- mlax.nn: layers, and the functions that they are made of.
+local names = require "mlax.names"
+
 return {
-  functional = require "mlax.nn.functional",
-  initializers = require "mlax.nn.initializers",
+  functional = names.guard("nn.functional", require "mlax.nn.functional"),
+  initializers = names.guard("nn.initializers", require "mlax.nn.initializers"),
   Linear = require "mlax.nn.linear",
   Bias = require "mlax.nn.bias",
   Scaler = require "mlax.nn.scaler",

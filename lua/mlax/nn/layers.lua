@@ -7,6 +7,7 @@ local layers = {}
 
 --- A copy of a constructor's list of modules as the Parameter that holds it.
 function layers.parameter(op, list, ...)
+  if mlax.is_module(list) then check.fail(op, "layers must be one list: nn.%s{layer, layer, ...} (got %s)", op, check.show(list)) end
   check.last(op, ...)
   if type(list) ~= "table" or getmetatable(list) ~= nil then
     check.fail(op, "layers must be a list of modules (got %s)", check.show(list))

@@ -14,8 +14,10 @@ local function difference(what, t, params)
   local theirs, ours = tree.leaves_with_path(t), tree.leaves_with_path(params)
   for i = 1, math.max(#theirs, #ours) do
     local a, b = theirs[i], ours[i]
-    if not b then return ("%s at %s, which the parameters lack"):format(what, a[1]) end
-    if not a or a[1] ~= b[1] then return ("no %s at %s (got %s)"):format(what, b[1], a and a[1] or "nothing more") end
+    if not b then return ("there is a %s at %s, but no parameter"):format(what, a[1]) end
+    if not a or a[1] ~= b[1] then
+      return ("there is no %s for the parameter at %s (got %s)"):format(what, b[1], a and "one at " .. a[1] or "no more leaves")
+    end
   end
   return ("%s of another structure: %s, need %s"):format(what, tostring(tree.structure(t)), tostring(tree.structure(params)))
 end
@@ -73,6 +75,7 @@ Transformation.__name = "mlax.optim.transformation"
 -- @param update function(updates, state, params) -> updates, state
 -- @param size the length of the state's list
 -- @param needs_params whether update reads params
+-- @return an object with init, update and step
 function M.new(init, update, size, needs_params)
   return setmetatable({start = init, transform = update, size = size, needs_params = needs_params or false}, Transformation)
 end
@@ -85,13 +88,27 @@ function M.check(op, what, t)
 end
 
 --- The state to begin with.
+-- @param params a tree; a Module that is not initialized raises
+-- @return a list of trees that hold arrays only
+-- @usage local opt = optim.sgd(0.1, {momentum = 0.9})
+-- print(#opt:init{w = mlax.ones{2}})   --> 2
 function Transformation:init(params, ...)
+  check.self("init", Transformation, self, "init")
   check.last("init", ...)
+  if mlax.is_module(params) and not params.initialized then
+    check.fail("init", "the model is not initialized: call it once on an example, model(x)")
+  end
   return self.start(params)
 end
 
 --- updates, state = t:update(grads, state, params). params may be left out where the transformation does not read them.
+-- @param grads a tree like the parameters; another structure or shape raises, naming the path
+-- @param state of `init`, or of the update before
+-- @usage local opt = optim.sgd(0.5)
+-- local updates, state = opt:update({mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(updates[1])   --> float32[1] [-0.5]
 function Transformation:update(grads, state, params, ...)
+  check.self("update", Transformation, self, "update")
   check.last("update", ...)
   if params ~= nil then check_fit("update", "gradient", grads, params)
   elseif self.needs_params then check.fail("update", "this transformation needs the parameters: t:update(grads, state, params)") end
@@ -99,7 +116,13 @@ function Transformation:update(grads, state, params, ...)
 end
 
 --- params, state = t:step(params, grads, state): update and apply_updates in one.
+-- @param params, grads trees that fit one another; else it raises, naming the path
+-- @param state of `init`, or of the step before
+-- @usage local opt = optim.sgd(0.5)
+-- local params, state = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.5]
 function Transformation:step(params, grads, state, ...)
+  check.self("step", Transformation, self, "step")
   check.last("step", ...)
   check_fit("step", "gradient", grads, params)
   local updates, after = self.transform(grads, M.check_state("step", state, self.size), params)
@@ -124,6 +147,7 @@ function M.like(what, t, updates)
 end
 
 --- params + updates, each in the dtype of its parameter.
+-- @usage print(optim.apply_updates({w = mlax.ones{1}}, {w = mlax.array{0.5}}).w)   --> float32[1] [1.5]
 function M.apply_updates(params, updates, ...)
   check.last("apply_updates", ...)
   check_fit("apply_updates", "update", updates, params)
@@ -135,6 +159,8 @@ end
 
 --- One transformation behind the other.
 -- @param list a list of transformations
+-- @usage local opt = optim.chain{optim.clip_by_global_norm(1), optim.sgd(0.1)}
+-- print(#opt:init{mlax.ones{2}})   --> 2
 function M.chain(list, ...)
   check.last("chain", ...)
   if type(list) ~= "table" or is_transformation(list) then

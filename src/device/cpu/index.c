@@ -472,13 +472,14 @@ static void check_run_where(void *arg, int64_t n, char *const *p, const int64_t 
 
 static bool check_fail(mx_ctx *c, const check_work *w, int64_t axis) {
   char got[32], on[40] = "", need[100];
+  const char *zero = w->first == 1 && !w->too_great && w->bad == 0 ? ": positions count from 1" : "";
   long long n = w->size, first = w->first, last = n - 1 + first;
   snprintf(got, sizeof got, w->too_great ? "%" PRIu64 : "%" PRId64, w->bad);
   if (axis >= 0) snprintf(on, sizeof on, " on axis %" PRId64, axis + 1);
   if (n == 0) snprintf(need, sizeof need, "but its length is 0");
   else if (w->negative) snprintf(need, sizeof need, "need %lld..%lld or -%lld..-1", first, last, n);
   else snprintf(need, sizeof need, "need %lld..%lld", first, last);
-  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s (got %s, %s)", got, on, got, need);
+  return mx_fail(c, MLAX_ARGUMENT, "index %s is out of range%s%s (got %s, %s)", got, on, zero, got, need);
 }
 
 static bool check_index(mx_ctx *c, const mx_kernel_args *k) {
