@@ -18,15 +18,13 @@ local later = {}
 for space, list in pairs{
   mlax = [[scan while_loop fori_loop cond switch associative_scan checkpoint remat custom_vjp custom_jvp pmap psum pmean pmax pmin
     axis_index axis_size all_gather ppermute save load load_bytes import_bytes export import gradcheck profile repl]],
-  nn = "Conv ConvTranspose ZNorm BatchNorm MaxPool AvgPool Recurrent RecurrentRng LSTMCell GRUCell MultiheadAttention "
-    .. "TransformerEncoderLayer RoPE",
+  nn = "Conv ConvTranspose MaxPool AvgPool LSTMCell GRUCell MultiheadAttention TransformerEncoderLayer RoPE",
   ["nn.functional"] = "pool max_pool sum_pool avg_pool",
   ["nn.initializers"] = "orthogonal",
   optim = "lbfgs",
   losses = "ctc_loss",
   random = "gamma beta dirichlet poisson",
   data = "iris",
-  lax = "conv reduce_window",
 } do
   later[space] = {}
   for _, name in ipairs(words(list)) do later[space][name] = true end
@@ -54,8 +52,8 @@ local function alike(t, name)
   end
 end
 
--- The full name of what is called so in another namespace.
-local function elsewhere(space, name)
+--- The full name of what is called so in another namespace than `space`; nil where there is none.
+function names.elsewhere(space, name)
   for _, place in ipairs(places) do
     local t = place ~= space and table_of(place)
     local k = t and alike(t, name)
@@ -94,7 +92,7 @@ function names.missing(space, t, name, known)
   end
   local near = alike(t, name) or not others[name] and (core.guess(name, known) or completed(known, name))
   if near then core.fail(space, "%s, did you mean %s.%s?", text, full, near) end
-  local other = others[name] and "mlax." .. others[name] or elsewhere(space, name)
+  local other = others[name] and "mlax." .. others[name] or names.elsewhere(space, name)
   if other then core.fail(space, "%s, did you mean %s?", text, other) end
   core.fail(space, "%s", text)
 end

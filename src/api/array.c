@@ -14,7 +14,7 @@ mx_array **mx_push_box(lua_State *L) {
   mx_array **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key);
-  lua_setmetatable(L, -2);
+  mx_own(L);
   return box;
 }
 
@@ -104,10 +104,27 @@ static int known_names(lua_State *L, const char **names) {
   return n;
 }
 
+/* Where a function of this name is, by the Lua half (mlax.names); NULL: nowhere, or that half is not loaded. [-0, +1]
+ */
+static const char *place_of(lua_State *L, int key) {
+  int top = lua_gettop(L);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, top + 1, "mlax.names") == LUA_TTABLE && lua_getfield(L, top + 2, "elsewhere") == LUA_TFUNCTION) {
+    lua_pushliteral(L, "array");
+    lua_pushvalue(L, key);
+    if (lua_pcall(L, 2, 1, 0) == LUA_OK) lua_replace(L, top + 1);
+  }
+  lua_settop(L, top + 1);
+  return lua_tostring(L, top + 1);
+}
+
 static int unknown_field(lua_State *L) {
   const char *names[MAX_NAMES], *key = lua_tostring(L, 2);
   const char *guess = mx_guess(key, names, known_names(L, names));
   if (guess) return mx_error(L, "an array has no field '%.80s', did you mean '%s'?", key, guess);
+  guess = place_of(L, 2);
+  mx_enter(L, "index"); /* that ran Lua */
+  if (guess) return mx_error(L, "an array has no field '%.80s', did you mean %s?", key, guess);
   return mx_error(
       L, "an array has no field '%.80s' (fields are shape, dtype, ndim, size, nbytes, device, T and the methods)", key);
 }
@@ -143,9 +160,16 @@ static int larray_newindex(lua_State *L) {
   return mx_error(L, "arrays never change: write x = x:at{i}:set(v)");
 }
 
+/* What has a shape, if no values: all but freed arrays. */
+static mx_array *check_shaped(lua_State *L, int idx) {
+  mx_array *x = *mx_check_box(L, idx);
+  if (x->tag == MX_FREED) mx_usable(&MX_STATE(L)->ctx, x), mx_raise(L);
+  return x;
+}
+
 static int larray_len(lua_State *L) {
   mx_enter(L, "#");
-  mx_array *x = mx_check_strict(L, 1, "the operand");
+  mx_array *x = check_shaped(L, 1);
   if (x->aval.ndim == 0) return mx_error(L, "a scalar has no length (got %s)", mx_show(L, 1));
   lua_pushinteger(L, x->aval.shape[0]);
   return 1;
@@ -158,7 +182,7 @@ static int larray_pairs(lua_State *L) {
 
 static int larray_dims(lua_State *L) {
   mx_enter(L, "dims");
-  mx_array *x = mx_check_strict(L, 1, "x");
+  mx_array *x = check_shaped(L, 1);
   mx_no_options(L, mx_args(L, 1, 0));
   for (int i = 0; i < x->aval.ndim; i++) lua_pushinteger(L, x->aval.shape[i]);
   return x->aval.ndim;
@@ -166,7 +190,7 @@ static int larray_dims(lua_State *L) {
 
 static int larray_dim(lua_State *L) {
   mx_enter(L, "dim");
-  mx_array *x = mx_check_strict(L, 1, "x");
+  mx_array *x = check_shaped(L, 1);
   mx_no_options(L, mx_args(L, 2, 0));
   lua_pushinteger(L, x->aval.shape[mx_check_axis(L, 2, x->aval.ndim)]);
   return 1;

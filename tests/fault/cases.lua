@@ -135,7 +135,10 @@ case("mlax.broadcast_to", function() return v:broadcast_to{4, 3} end)
 case("mlax.concat", function() return mlax.concat({a, b}, 1) end)
 case("mlax.stack", function() return mlax.stack({a, b, a}, 2) end)
 case("mlax.split", function() return a:split(3, 2) end)
-case("mlax.pad", function() return a:pad({{1, 1}, {0, 2}}), a:pad({{1, 1}, {1, 1}}, {mode = "edge"}), a:pad({{1, 1}, {1, 1}}, {mode = "reflect"}) end)
+case("mlax.pad", function()
+  local widths = {{1, 1}, {1, 1}}
+  return a:pad{{1, 1}, {0, 2}}, a:pad(widths, {mode = "edge"}), a:pad(widths, {mode = "reflect"})
+end)
 case("mlax.flip", function() return a:flip(1) end)
 case("mlax.roll", function() return a:roll(1, 2) end)
 case("mlax.tile", function() return v:tile{2, 2} end)
@@ -350,7 +353,9 @@ case("jit.program", function() return tostring(mlax.jit(function(x) return x * 2
 case("jit.cost", function() return mlax.jit(function(x) return x * 2 end):cost(a) end)
 case("mlax.program", function() return tostring(mlax.program(mlax.grad(loss))(a)) end)
 case("mlax.eval_shape", function() return mlax.eval_shape(function(x) return {x:matmul(x.T)} end)(a) end)
-case("mlax.stop_gradient", function() return mlax.stop_gradient{a, 1}, mlax.grad(function(x) return (x * mlax.stop_gradient(x)):sum() end)(a) end)
+case("mlax.stop_gradient", function()
+  return mlax.stop_gradient{a, 1}, mlax.grad(function(x) return (x * mlax.stop_gradient(x)):sum() end)(a)
+end)
 case("mlax.lax.stop_gradient", function() return lax.stop_gradient(a) end)
 case("mlax.jacfwd", function() return mlax.jacfwd(function(x) return x:sin() end)(v) end)
 case("mlax.jacrev", function() return mlax.jacrev(function(x) return x:sin() end)(v) end)
@@ -368,7 +373,7 @@ case("grad of indexing", function()
 end)
 case("jit of a module", function()
   local m = affine()
-  local f = mlax.jit(function(model, x) return model(x) end)
+  local f = mlax.jit(function(given, x) return given(x) end)
   local y, new = f(m, a)
   return y, f(new, a), mlax.jit(m)(a)
 end)
@@ -377,6 +382,81 @@ case("grad of a module", function()
   local trainable, rest = m:partition()
   return mlax.grad(function(t) return t:combine(rest)(a):sum() end)(trainable)
 end)
+-- -- control flow, custom rules, named axes -------------------------------------------------------------------------------
+
+case("mlax.scan", function()
+  local function run(x) return mlax.scan(function(c, row) return {w = c.w * x + row, n = c.n + 1}, {c.w:sin()} end, {w = v, n = 0}, a) end
+  local carry, ys = run(v)
+  return carry.n, ys[1], mlax.scan(function(c) return c + 1, nil end, 0.5, nil, {length = 3, reverse = true}),
+    mlax.scan(function(c, x) return c + x, c end, v, a, {unroll = true}),
+    mlax.grad(function(x) local c, y = run(x) return c.w:sum() + y[1]:sum() end)(v)
+end)
+case("jit(grad(scan)), vmap(scan)", function()
+  local function run(x, rows) local c, ys = mlax.scan(function(c, row) return (c * x + row):tanh(), c * row end, v, rows) return c:sum() + ys:sum() end
+  return mlax.jit(mlax.grad(run))(v, a), mlax.vmap(run, {in_axes = {false, 1}})(v, mlax.stack{a, b}), mlax.vmap(run, {in_axes = {1, false}})(a, b),
+    mlax.hessian(run)(v, a), mlax.jvp(function(x) return run(x, a) end, {v}, {v})
+end)
+case("mlax.while_loop", function()
+  local function run(x) return mlax.while_loop(function(c) return c[1]:lt(3) end, function(c) return {c[1] + x, c[2] * 2} end, {x, v}) end
+  return run(v[1])[2], mlax.jit(run)(v[1]), mlax.vmap(run)(v), mlax.jvp(function(x) return run(x)[1] end, {v[1]}, {v[1]})
+end)
+case("mlax.fori_loop", function()
+  local function run(n) return mlax.fori_loop(1, n, function(i, c) return c * i end, v) end
+  return run(3), run(0), run(ints[2]), mlax.grad(function(x) return mlax.fori_loop(1, 2, function(_, c) return c * x end, v):sum() end)(v),
+    mlax.vmap(run)(ints)
+end)
+case("mlax.cond", function()
+  local function run(p, x) return mlax.cond(p, function(y) return y:sin() * b, {y} end, function(y) return y * v, {y + 1} end, x) end
+  return run(true, a), run(bools[2], a), mlax.jit(run)(bools[1], a), mlax.vmap(run, {in_axes = {1, false}})(bools, a),
+    mlax.vmap(run, {in_axes = {false, 1}})(bools[1], mlax.stack{a, b}), mlax.grad(function(x) return (run(bools[1], x)):sum() end)(a),
+    mlax.jvp(function(x) return (run(bools[1], x)) end, {a}, {b})
+end)
+case("mlax.switch", function()
+  local list = {function(x) return x * v end, function(x) return x:exp() end, function(x) return x:at{1}:set(0) end}
+  local function run(i, x) return mlax.switch(i, list, x) end
+  return run(2, a), mlax.jit(run)(ints[1], a), mlax.vmap(run, {in_axes = {1, false}})(ints, a),
+    mlax.jit(mlax.grad(function(x, i) return run(i, x):sum() end))(a, ints[2])
+end)
+case("mlax.associative_scan", function()
+  return mlax.associative_scan(mlax.add, {v, a.T}), mlax.grad(function(x) return mlax.associative_scan(mlax.mul, x, {reverse = true}):sum() end)(v)
+end)
+case("mlax.checkpoint", function()
+  local f = mlax.checkpoint(function(x, t) return {(x * t.w):sin():sin()} end)
+  local function loss_of(x) return f(x, {w = b})[1]:sum() end
+  return f(a, {w = 2.0}), mlax.grad(loss_of)(a), mlax.jit(mlax.grad(loss_of))(a), mlax.hessian(function(x) return f(x, {w = v})[1]:sum() end)(v),
+    mlax.vmap(mlax.grad(function(x) return f(x, {w = v})[1]:sum() end))(a)
+end)
+case("mlax.custom_jvp", function()
+  local f = mlax.custom_jvp(function(x, y) return x * y end, function(p, t) return p[1] * p[2], t[1] * p[2] + p[1] * t[2] * v end)
+  local function loss_of(x) return f(x, v):sum() end
+  return f(v, v), mlax.grad(loss_of)(v), mlax.vmap(mlax.grad(loss_of))(a), mlax.jit(mlax.grad(loss_of))(v), mlax.jvp(loss_of, {v}, {v}),
+    mlax.grad(function(w) return mlax.custom_jvp(function(x) return x * w end, function(p, t) return p[1] * w, t[1] * w end)(v):sum() end)(v)
+end)
+case("mlax.custom_vjp", function()
+  local f = mlax.custom_vjp(function(x, y) return x * y end, function(x, y) return x * y, {x, y} end, function(r, ct) return ct * r[2], nil end)
+  local function loss_of(x) return f(x, v):sum() end
+  return f(v, v), mlax.grad(loss_of)(v), mlax.vmap(mlax.grad(loss_of))(a), mlax.jit(mlax.grad(loss_of))(v),
+    mlax.grad(function(w)
+      return mlax.custom_vjp(function(x) return x * w end, function(x) return x * w, {x} end, function(r, ct) return ct * w + r[1] end)(v * w):sum()
+    end)(v)
+end)
+each("mlax.", mlax, "psum pmean pmax pmin all_gather", function(f)
+  local g = mlax.vmap(mlax.vmap(function(x) return f({x, 2.0}, "rows")[1] * f(x, {"columns"}) end, {axis_name = "columns"}), {axis_name = "rows"})
+  return g(a), mlax.jit(g)(a), mlax.grad(function(x) return g(x):sum() end)(a)
+end)
+case("mlax.ppermute", function()
+  local g = mlax.vmap(function(x) return mlax.ppermute({x}, "i", {{1, 2}, {2, 3}})[1] * x end, {axis_name = "i"})
+  return g(v), mlax.jit(g)(v), mlax.grad(function(x) return g(x):sum() end)(v)
+end)
+case("mlax.axis_index", function()
+  return mlax.vmap(mlax.vmap(function(x) return x + mlax.axis_index{"i", "j"} end, {axis_name = "j"}), {axis_name = "i"})(a)
+end)
+case("mlax.axis_size", function() return mlax.vmap(function(x) return x * mlax.axis_size("i") end, {axis_name = "i"})(v) end)
+case("mlax.pmap", function() return mlax.pmap(function(x) return mlax.psum(x, "i") end, {axis_name = "i"})(v) end)
+case("collectives inside control flow", function()
+  return mlax.jit(mlax.vmap(function(x) return (mlax.scan(function(c, _) return mlax.psum(c, "i") * x, nil end, x, nil, {length = 2})) end, {axis_name = "i"}))(v)
+end)
+
 cases.step = mlax.jit(function(x, y) return (x * y + 1):sum(), {x:sin(), y} end)
 
 -- -- layers and functions -----------------------------------------------------------------------------------------------
@@ -437,7 +517,8 @@ optimizer("chain", function() return optim.chain{optim.clip(1), optim.scale(2)} 
 for name, arg in pairs{clip = 1, clip_by_global_norm = 1, add_decayed_weights = 0.1, scale = 2, ema = 0.9, trace = 0.9} do
   optimizer(name, function() return optim[name](arg) end)
 end
-for name in ("scale_by_adadelta scale_by_adam scale_by_adamax scale_by_lion scale_by_rms scale_by_rss scale_by_trust_ratio"):gmatch("%S+") do
+local scalings = "scale_by_adadelta scale_by_adam scale_by_adamax scale_by_lion scale_by_rms scale_by_rss scale_by_trust_ratio"
+for name in scalings:gmatch("%S+") do
   optimizer(name, function() return optim[name]() end)
 end
 optimizer("scale_by_schedule", function() return optim.scale_by_schedule(optim.constant(2)) end)
@@ -480,9 +561,9 @@ case("a training step", function()
   net(a)
   local opt = optim.sgd(0.1, {momentum = 0.9})
   local state = opt:init(net)
-  local step = mlax.jit(function(net, state, x, y)
-    local value, gradient = mlax.value_and_grad(function(n) return losses.softmax_cross_entropy_with_labels(n(x), y):mean() end)(net)
-    return value, opt:step(net, gradient, state)
+  local step = mlax.jit(function(given, before, x, y)
+    local value, gradient = mlax.value_and_grad(function(n) return losses.softmax_cross_entropy_with_labels(n(x), y):mean() end)(given)
+    return value, opt:step(given, gradient, before)
   end)
   local value
   value, net, state = step(net, state, a, mlax.array({1, 2}, "int32"))
