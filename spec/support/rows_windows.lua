@@ -168,7 +168,9 @@ end
 local choices = {}
 for _, form in ipairs(forms) do
   for _, op in ipairs{{"max", -math.huge, greater}, {"min", math.huge, lesser}} do
-    if form[1][1] > 0 then choices[#choices + 1] = {shape = form[1], options = form[2], better = op[3], f = window_function(op[1], op[2], form[2])} end
+    if form[1][1] > 0 then
+      choices[#choices + 1] = {shape = form[1], options = form[2], better = op[3], f = window_function(op[1], op[2], form[2])}
+    end
   end
 end
 

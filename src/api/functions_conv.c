@@ -19,7 +19,8 @@ static mx_dims by_axis(lua_State *L, int idx, const char *name, int n, int64_t o
     mx_error(L, "%s has the wrong number of items (got %lld, need a number or one for each of %d axes)", what,
              (long long)d.n, n);
   for (int i = 0; i < n; i++)
-    if (d.v[i] < least) mx_error(L, "%s is too small (got %lld, need at least %lld)", what, (long long)d.v[i], (long long)least);
+    if (d.v[i] < least)
+      mx_error(L, "%s is too small (got %lld, need at least %lld)", what, (long long)d.v[i], (long long)least);
   return d;
 }
 
@@ -32,11 +33,13 @@ typedef struct sliding {
 static void pad_same(lua_State *L, sliding *s, bool lower) {
   for (int i = 0; i < s->n.n; i++) {
     int64_t n = s->n.v[i], stride = s->strides.v[i], w = 0, need = 0, step;
-    if (s->x_dilation.v[i] != 1)
-      mx_error(L, "padding \"SAME\" is not defined for a dilated input (give numbers)");
+    if (s->x_dilation.v[i] != 1) mx_error(L, "padding \"SAME\" is not defined for a dilated input (give numbers)");
     bool fits = s->window.v[i] == 0 || (mx_mul_i64(s->window.v[i] - 1, s->dilation.v[i], &w) && ++w < INT64_MAX / 4);
-    if (n > 0) fits = fits && mx_mul_i64((n - 1) / stride, stride, &step) && !__builtin_add_overflow(step, w - n, &need);
-    if (!fits) mx_error(L, "the dilated window is too long (got %lld with dilation %lld)", (long long)s->window.v[i], (long long)s->dilation.v[i]);
+    if (n > 0)
+      fits = fits && mx_mul_i64((n - 1) / stride, stride, &step) && !__builtin_add_overflow(step, w - n, &need);
+    if (!fits)
+      mx_error(L, "the dilated window is too long (got %lld with dilation %lld)", (long long)s->window.v[i],
+               (long long)s->dilation.v[i]);
     if (n == 0 || need < 0) need = 0;
     s->lo.v[i] = lower ? need - need / 2 : need / 2;
     s->hi.v[i] = need - s->lo.v[i];
@@ -76,8 +79,10 @@ static void read_padding(lua_State *L, int idx, sliding *s) {
   }
   int64_t given = mx_check_length(L, idx, "option 'padding'");
   if (given != n)
-    mx_error(L, "option 'padding' has the wrong number of items (got %lld, need a word, a number or one for each of %d axes)",
-             (long long)given, n);
+    mx_error(
+        L,
+        "option 'padding' has the wrong number of items (got %lld, need a word, a number or one for each of %d axes)",
+        (long long)given, n);
   for (int i = 0; i < n; i++) {
     lua_rawgeti(L, idx, i + 1);
     pad_entry(L, lua_gettop(L), i, s);
@@ -95,15 +100,10 @@ typedef struct conv_options {
 
 #define O(name, kind)                                                                                                  \
   { #name, kind, offsetof(conv_options, name) }
-static const mx_option conv_known[] = {O(strides, MX_OPT_VALUE),
-                                       O(padding, MX_OPT_VALUE),
-                                       O(input_dilation, MX_OPT_VALUE),
-                                       O(filter_dilation, MX_OPT_VALUE),
-                                       O(dimension_numbers, MX_OPT_VALUE),
-                                       O(feature_group_count, MX_OPT_INT),
-                                       O(batch_group_count, MX_OPT_INT),
-                                       O(accum_dtype, MX_OPT_DTYPE),
-                                       {NULL, MX_OPT_BOOL, 0}};
+static const mx_option conv_known[] = {
+    O(strides, MX_OPT_VALUE),         O(padding, MX_OPT_VALUE),           O(input_dilation, MX_OPT_VALUE),
+    O(filter_dilation, MX_OPT_VALUE), O(dimension_numbers, MX_OPT_VALUE), O(feature_group_count, MX_OPT_INT),
+    O(batch_group_count, MX_OPT_INT), O(accum_dtype, MX_OPT_DTYPE),       {NULL, MX_OPT_BOOL, 0}};
 #undef O
 
 /* Where `letters` stand in a spec: first the two that are no spatial axes, then those of `order`. */
@@ -115,7 +115,8 @@ static mx_few axes_of_spec(lua_State *L, const char *spec, const char *letters) 
   for (int i = 0; i < axes.n; i++) {
     const char *at = strchr(spec, letters[i]);
     if (!at || strchr(at + 1, letters[i]))
-      mx_error(L, "dimension number \"%s\" must hold the letter %c once (as \"NHWC\", \"OHWI\", \"NHWC\" do)", spec, letters[i]);
+      mx_error(L, "dimension number \"%s\" must hold the letter %c once (as \"NHWC\", \"OHWI\", \"NHWC\" do)", spec,
+               letters[i]);
     axes.v[i] = at - spec;
   }
   return axes;
@@ -150,7 +151,8 @@ static void read_layout(lua_State *L, int idx, int ndim, mx_params *p) {
       mx_error(L, "item %d of option 'dimension_numbers' is no string (got %s)", i, mx_show(L, -1));
   read_specs(L, lua_tostring(L, -3), lua_tostring(L, -2), lua_tostring(L, -1), p);
   if (p->conv.k_axes.n != ndim)
-    mx_error(L, "option 'dimension_numbers' does not fit the arrays (got %d letters for %d axes)", (int)p->conv.k_axes.n, ndim);
+    mx_error(L, "option 'dimension_numbers' does not fit the arrays (got %d letters for %d axes)",
+             (int)p->conv.k_axes.n, ndim);
   lua_pop(L, 3);
 }
 

@@ -3,11 +3,12 @@
  *     out[n, o, p] = sum over c, q of  x'[n, c, p * stride + q * k_dilation] k[o, c, q]
  *
  * where x' is x with x_dilation - 1 zeros between its elements and lo, hi zeros around it. Axis lists say where batch,
- * features and spatial axes lie. With feature groups, out features of group g see the in features of group g alone; with
- * batch groups, those of group g see the batch entries of group g, and the result's batch is one group long.
+ * features and spatial axes lie. With feature groups, out features of group g see the in features of group g alone;
+ * with batch groups, those of group g see the batch entries of group g, and the result's batch is one group long.
  *
  * Both transposes are convolutions again, with strides and a dilation exchanged; of the kernel's, feature groups become
- * batch groups and the other way round. So is the batched form: the mapped axis becomes part of a batch or feature axis.
+ * batch groups and the other way round. So is the batched form: the mapped axis becomes part of a batch or feature
+ * axis.
  */
 #include "rules_impl.h"
 
@@ -215,7 +216,8 @@ static mx_array *conv_transpose_k(mx_ctx *c, const mx_op *o, mx_array *ct) {
   t.conv.batch_groups = p->conv.feature_groups;
   t.conv.dtype = -1;
   for (int i = 0; i < s.spatial; i++) {
-    int64_t lo, hi; /* x is padded until the result is as long as the kernel: by as much as where x is the transposed one */
+    int64_t lo,
+        hi; /* x is padded until the result is as long as the kernel: by as much as where x is the transposed one */
     mx_slide_turn(&s.slide[i], ct->aval.shape[p->conv.out_axes.v[2 + i]], &lo, &hi);
     t.conv.hi.v[i] = -hi + (s.slide[i].window - 1) * s.slide[i].dilation;
   }
@@ -245,7 +247,8 @@ static bool batch_of_none(mx_ctx *c, const mx_op *o, const int *axes, mx_array *
   return out[0] != NULL;
 }
 
-/* x and k mapped: more groups. x alone: more batch; k alone: more out features; in each group where there are groups. */
+/* x and k mapped: more groups. x alone: more batch; k alone: more out features; in each group where there are groups.
+ */
 static bool conv_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
   mx_params p = *o->p;
   int64_t fg = p.conv.feature_groups, bg = p.conv.batch_groups;

@@ -17,8 +17,8 @@ mx_array *mx_product_of_others(mx_ctx *c, mx_array *x);
 typedef struct mx_slide {
   int64_t n, window, stride, lo, hi, x_dilation, dilation;
 } mx_slide;
-/* How many places the window has: 0 where it does not fit. Fails on strides and dilations below 1, on padding that cuts more than there
- * is, and where lengths overflow. i: the axis, for the message. */
+/* How many places the window has: 0 where it does not fit. Fails on strides and dilations below 1, on padding that cuts
+ * more than there is, and where lengths overflow. i: the axis, for the message. */
 bool mx_slide_count(mx_ctx *c, const mx_slide *s, int i, int64_t *count);
 /* The padding with which the transpose slides over the `out` places: strides and x_dilation exchange their roles. */
 void mx_slide_turn(const mx_slide *s, int64_t out, int64_t *lo, int64_t *hi);

@@ -26,9 +26,9 @@ bool mx_slide_count(mx_ctx *c, const mx_slide *s, int i, int64_t *count) {
     return mx_fail(c, MLAX_SHAPE, "strides and dilations are at least 1 (got strides %lld, dilations %lld and %lld)",
                    (long long)s->stride, (long long)s->x_dilation, (long long)s->dilation),
            false;
-  if (!dilate(s->n, s->x_dilation, &x) || !dilate(s->window, s->dilation, &w) ||
-      __builtin_add_overflow(x, s->lo, &x) || __builtin_add_overflow(x, s->hi, &x) || x > INT64_MAX / 4 ||
-      w > INT64_MAX / 4 || s->lo > INT64_MAX / 4 || s->lo < INT64_MIN / 4)
+  if (!dilate(s->n, s->x_dilation, &x) || !dilate(s->window, s->dilation, &w) || __builtin_add_overflow(x, s->lo, &x) ||
+      __builtin_add_overflow(x, s->hi, &x) || x > INT64_MAX / 4 || w > INT64_MAX / 4 || s->lo > INT64_MAX / 4 ||
+      s->lo < INT64_MIN / 4)
     return mx_fail(c, MLAX_SHAPE, "padding and dilations make axis %d too long", i + 1), false;
   if (x < 0)
     return mx_fail(c, MLAX_SHAPE, "padding cuts more from axis %d than there is (got {%lld, %lld} around %lld)", i + 1,
@@ -68,19 +68,19 @@ static bool window_places(mx_ctx *c, const mx_params *p, const mx_aval *x, mx_av
   int64_t shape[MX_MAX_NDIM];
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
     if (lists[i]->n != x->ndim)
-      return mx_fail(c, MLAX_SHAPE, "one number for each axis is needed (got %d, need %d)", (int)lists[i]->n, x->ndim), false;
+      return mx_fail(c, MLAX_SHAPE, "one number for each axis is needed (got %d, need %d)", (int)lists[i]->n, x->ndim),
+             false;
   for (int i = 0; i < x->ndim; i++) {
     mx_slide s = slide_of(p, x, i);
     if (s.window < 1)
-      return mx_fail(c, MLAX_SHAPE, "windows are at least 1 long (got %lld on axis %d)", (long long)s.window, i + 1), false;
+      return mx_fail(c, MLAX_SHAPE, "windows are at least 1 long (got %lld on axis %d)", (long long)s.window, i + 1),
+             false;
     if (!mx_slide_count(c, &s, i, &shape[i])) return false;
   }
   return mx_aval_make(c, out, x->dtype, x->ndim, shape);
 }
 
-static bool choose_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
-  return window_places(c, o->p, o->in_aval[0], out);
-}
+static bool choose_shape(mx_ctx *c, const mx_op *o, mx_aval *out) { return window_places(c, o->p, o->in_aval[0], out); }
 
 static bool sum_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   if (o->in_aval[0]->dtype == MLAX_BOOL) return mx_fail(c, MLAX_SHAPE, "bool has no sums (convert it first)"), false;
@@ -152,7 +152,8 @@ static bool window_ids(mx_ctx *c, const mx_slide *s, int64_t out, mx_array **ids
   return true;
 }
 
-/* x's windows along an axis as {..., window}, `otherwise` where there is no element; the places take the axis's place. */
+/* x's windows along an axis as {..., window}, `otherwise` where there is no element; the places take the axis's place.
+ */
 static mx_array *windows_last(mx_ctx *c, mx_array *x, int axis, mx_array *ids, mx_array *seen, double otherwise) {
   mx_dims at = {.n = 1, .v = {axis}};
   mx_array *w = mx_gather(c, x, &ids, 1, &at, false); /* {places, window, other axes...} */

@@ -1,5 +1,5 @@
-/* test_conv.c: convolutions and windows against their plain definitions, with parameters of any kind, in every dtype and
- * layout, and under transformations. */
+/* test_conv.c: convolutions and windows against their plain definitions, with parameters of any kind, in every dtype
+ * and layout, and under transformations. */
 #include "arrays.h"
 
 static int64_t length_with_holes(int64_t n, int64_t step) { return n ? (n - 1) * step + 1 : 0; }
@@ -185,7 +185,10 @@ static mx_params simple_conv(int n) {
 static void test_conv_tiles(void **state) {
   (void)state;
   static const int64_t forms[][6] = {/* batch, height, channels, out, window, stride */
-                                     {2, 20, 100, 40, 3, 1}, {3, 16, 3, 33, 7, 2}, {4, 28, 1, 6, 5, 1}, {1, 9, 260, 8, 3, 2}};
+                                     {2, 20, 100, 40, 3, 1},
+                                     {3, 16, 3, 33, 7, 2},
+                                     {4, 28, 1, 6, 5, 1},
+                                     {1, 9, 260, 8, 3, 2}};
   for (int threads = 1; threads <= 2; threads++) {
     world w;
     mx_ctx *c = world_open(&w, threads);
@@ -205,6 +208,29 @@ static void test_conv_tiles(void **state) {
       }
     world_close(&w);
   }
+}
+
+/* One channel a group, side by side; and the gradient of its kernel, with batch groups. */
+static void test_depthwise(void **state) {
+  (void)state;
+  world w;
+  mx_ctx *c = world_open(&w, 2);
+  for (int i = 0; i < 24; i++) {
+    int dtype = i % 3 == 2 ? MLAX_FLOAT64 : MLAX_FLOAT32;
+    int64_t channels = i % 2 ? 33 : 7;
+    mx_params p = simple_conv(2);
+    mx_dims x = {4, {2, 9, 8, channels}}, k = {4, {channels, 3, 2, 1}};
+    p.conv.feature_groups = channels;
+    p.conv.strides.v[0] = 1 + i % 3, p.conv.lo.v[1] = p.conv.hi.v[0] = i % 4, p.conv.x_dilation.v[1] = 1 + i / 12;
+    check_conv(&w, random_layout(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+    check_conv(&w, random_array(&w, dtype, &x), random_layout(&w, dtype, &k), &p);
+    p.conv.x_axes.v[0] = p.conv.k_axes.v[0] = 3, p.conv.x_axes.v[1] = p.conv.k_axes.v[1] = 0;
+    p.conv.feature_groups = 1, p.conv.batch_groups = channels;
+    mx_dims g = {4, {2, 5, 4, channels}};
+    check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &g), &p);
+    mx_frame_release(c, 0);
+  }
+  world_close(&w);
 }
 
 static bool apply_conv(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
@@ -253,7 +279,8 @@ static void test_conv_errors(void **state) {
   world w;
   mx_ctx *c = world_open(&w, 1);
   mx_params p = simple_conv(2);
-  mx_array *x = full(c, MLAX_FLOAT32, (mx_dims){4, {2, 5, 5, 4}}), *k = full(c, MLAX_FLOAT32, (mx_dims){4, {6, 3, 3, 4}});
+  mx_array *x = full(c, MLAX_FLOAT32, (mx_dims){4, {2, 5, 5, 4}}),
+           *k = full(c, MLAX_FLOAT32, (mx_dims){4, {6, 3, 3, 4}});
   mx_array *narrow = full(c, MLAX_FLOAT32, (mx_dims){4, {6, 3, 3, 3}});
   struct {
     mx_array *k;
@@ -335,7 +362,8 @@ static void neutral(const mx_primitive *prim, int dtype, char *to) {
   else mx_store_double(dtype, to, max ? -INFINITY : INFINITY);
 }
 
-static mx_array *plain_window(mx_ctx *c, const mx_primitive *prim, const mx_array *x, const mx_params *p, const mx_aval *out) {
+static mx_array *plain_window(mx_ctx *c, const mx_primitive *prim, const mx_array *x, const mx_params *p,
+                              const mx_aval *out) {
   mx_dims shape = mx_dims_shape(out);
   int dtype = out->dtype;
   mx_array *y = make(c, dtype, &shape);
@@ -362,7 +390,8 @@ static mx_array *plain_window(mx_ctx *c, const mx_primitive *prim, const mx_arra
 
 static mx_params random_window(world *w, int ndim, int most, mx_dims *x) {
   mx_params p = {.window = {.least = 0}};
-  mx_dims *lists[] = {&p.window.window, &p.window.strides, &p.window.lo, &p.window.hi, &p.window.x_dilation, &p.window.dilation};
+  mx_dims *lists[] = {&p.window.window, &p.window.strides,    &p.window.lo,
+                      &p.window.hi,     &p.window.x_dilation, &p.window.dilation};
   for (int i = 0; i < 6; i++) *lists[i] = (mx_dims){.n = ndim};
   *x = (mx_dims){.n = ndim};
   for (int i = 0; i < ndim; i++) {
@@ -372,7 +401,8 @@ static mx_params random_window(world *w, int ndim, int most, mx_dims *x) {
     p.window.strides.v[i] = still ? 1 : pick(w, 1, 4);
     p.window.x_dilation.v[i] = still || pick(w, 0, 1) ? 1 : pick(w, 1, 4);
     p.window.dilation.v[i] = still || pick(w, 0, 1) ? 1 : pick(w, 1, 4);
-    if (!still) random_padding(w, length_with_holes(x->v[i], p.window.x_dilation.v[i]), &p.window.lo.v[i], &p.window.hi.v[i]);
+    if (!still)
+      random_padding(w, length_with_holes(x->v[i], p.window.x_dilation.v[i]), &p.window.lo.v[i], &p.window.hi.v[i]);
   }
   return p;
 }
@@ -453,7 +483,8 @@ static void check_choice(world *w, int dtype, const mx_params *p, mx_array *x, c
     mx_store_double(dtype, mx_data(want) + (size_t)e * mx_itemsize(dtype), k < 0 ? 0 : gd[k]);
     if (k >= 0) sum[k] += cd[e];
   }
-  for (int64_t e = 0; e < x->aval.size; e++) mx_store_double(dtype, mx_data(sums) + (size_t)e * mx_itemsize(dtype), sum[e]);
+  for (int64_t e = 0; e < x->aval.size; e++)
+    mx_store_double(dtype, mx_data(sums) + (size_t)e * mx_itemsize(dtype), sum[e]);
   assert_same(gathered, want, 0);
   assert_same(scattered, sums, tolerance_of(dtype));
   free(xd), free(gd), free(cd), free(sum), free(s.at);
@@ -598,6 +629,7 @@ int main(void) {
       cmocka_unit_test(test_conv),
       cmocka_unit_test(test_conv_dtype),
       cmocka_unit_test(test_conv_tiles),
+      cmocka_unit_test(test_depthwise),
       cmocka_unit_test(test_conv_derivatives),
       cmocka_unit_test(test_conv_batch),
       cmocka_unit_test(test_conv_errors),

@@ -171,6 +171,25 @@ case("mlax.einsum", function() return mlax.einsum("ij,kj->ik", a, b), mlax.einsu
 case("mlax.tensordot", function() return mlax.tensordot(a, b, {{2}, {2}}) end)
 case("mlax.lax.dot_general", function() return lax.dot_general(a, b, {contract = {{2}, {2}}, batch = {{}, {}}}) end)
 
+local image = mlax.reshape(mlax.linspace(0, 1, 36), {1, 6, 6, 1})
+local kernel = mlax.reshape(mlax.linspace(-1, 1, 18), {2, 3, 3, 1})
+
+case("mlax.lax.conv", function()
+  local function loss(x, k) return lax.conv(x, k, {padding = "SAME", strides = 2, input_dilation = 1}):sum() end
+  lax.conv(image:astype("float16"), kernel:astype("float16"), {input_dilation = 2})
+  return mlax.grad(loss, {argnums = {1, 2}})(image, kernel), mlax.vmap(lax.conv)(image:expand_dims(1), kernel:expand_dims(1))
+end)
+case("mlax.lax.reduce_window", function()
+  local function pool(x) return lax.reduce_window(x, -math.huge, "max", {window = 2, padding = 1}):sum() end
+  local function product(x) return lax.reduce_window(x, 2, "prod", {window = 2, strides = 2}):sum() end
+  return mlax.grad(pool)(a:astype("bfloat16")), mlax.grad(product)(a)
+end)
+each("mlax.nn.functional.", F, "max_pool sum_pool avg_pool", function(f) return f(image[1], 2, {strides = 2}) end)
+case("mlax.nn.functional.pool", function() return F.pool(image[1], 0, "min", 2) end)
+case("mlax.nn.Conv", function() return nn.Conv(key, 2, 3)(image[1]) end)
+case("mlax.nn.MaxPool", function() return nn.MaxPool(2)(image[1]) end)
+case("mlax.nn.AvgPool", function() return nn.AvgPool(2)(image[1]) end)
+
 -- -- random -------------------------------------------------------------------------------------------------------------
 
 case("mlax.random.key", function() return random.key(3) end)

@@ -70,9 +70,9 @@ typedef struct conv {
   order m_order, k_order;
   int64_t m, k;
   runs run;
-  bool direct;    /* rows of the result can be written by the loops of products */
-  int64_t y_row;  /* then: from one to the next */
-  mx_gemm form;   /* b's strides */
+  bool direct;   /* rows of the result can be written by the loops of products */
+  int64_t y_row; /* then: from one to the next */
+  mx_gemm form;  /* b's strides */
 } conv;
 
 static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -112,9 +112,7 @@ static int64_t even_step(const order *o, const int64_t *stride, bool *ok) {
  */
 
 /* Copying costs per element, roughly: the start of a run, and single elements. */
-static double cost_of(const runs *r) {
-  return 8.0 / (double)r->length + (r->x == 1 || r->x == -1 ? 0.25 : 1.0);
-}
+static double cost_of(const runs *r) { return 8.0 / (double)r->length + (r->x == 1 || r->x == -1 ? 0.25 : 1.0); }
 
 static void try_runs(conv *v, bool along_k, int spatial, int64_t unit, int64_t length, int64_t x) {
   runs r = {along_k, spatial, unit, length, x};
@@ -156,7 +154,8 @@ static void order_axes(conv *v) {
   v->m = v->k = 1;
   for (int i = 0; i < n; i++) v->m *= m[i], v->k *= k[i];
   v->y_row = even_step(&v->m_order, y, &rows_even);
-  v->direct = rows_even && (v->y_out == 1 || v->outs == 1) && (v->y_row >= v->outs || v->m == 1) && v->y_row <= INT32_MAX;
+  v->direct =
+      rows_even && (v->y_out == 1 || v->outs == 1) && (v->y_row >= v->outs || v->m == 1) && v->y_row <= INT32_MAX;
   v->form.b_row = even_step(&v->k_order, w, &columns_even);
   v->form.b_col = v->w_out;
   if (!columns_even) v->form.b_row = -1;
@@ -247,15 +246,15 @@ static bool adds_up(const conv *v) { return is_own(v) || (mx_is_float(v->dtype) 
 typedef struct job {
   const conv *v;
   const mx_gemm_table *table;
-  bool own, add;          /* own tiles; products can be added up: floats */
-  int64_t rows, depth;    /* of a panel */
-  int64_t tiles, slices;  /* of a group: tiles of rows, parts of the sum */
-  int64_t slice;          /* columns of a part */
-  int64_t first, count;   /* tasks of this round */
+  bool own, add;         /* own tiles; products can be added up: floats */
+  int64_t rows, depth;   /* of a panel */
+  int64_t tiles, slices; /* of a group: tiles of rows, parts of the sum */
+  int64_t slice;         /* columns of a part */
+  int64_t first, count;  /* tasks of this round */
   int n_chunks;
-  char *scratch;          /* for each chunk: the panel, a packed panel, a tile of the result */
+  char *scratch; /* for each chunk: the panel, a packed panel, a tile of the result */
   size_t each, pack_at, tile_at;
-  char *parts;            /* of the result where slices > 1: [group][slice][m][o] */
+  char *parts; /* of the result where slices > 1: [group][slice][m][o] */
 } job;
 
 static void blas_product(const conv *v, const mx_gemm *g) {
@@ -553,7 +552,8 @@ static bool run_remainders(mx_ctx *c, const conv *v, const mx_few *holes, int i)
   int64_t n = holes->v[i] / common_divisor(v->side[i].stride, holes->v[i]);
   for (int64_t r = 0; r < n && r < v->side[i].out; r++) {
     conv part = *v;
-    if (side_of_remainder(&part.side[i], holes->v[i], r, &part) && !run_remainders(c, &part, holes, i + 1)) return false;
+    if (side_of_remainder(&part.side[i], holes->v[i], r, &part) && !run_remainders(c, &part, holes, i + 1))
+      return false;
   }
   return true;
 }
@@ -562,7 +562,8 @@ static bool run_remainders(mx_ctx *c, const conv *v, const mx_few *holes, int i)
  */
 
 /* An operand in the dtype that is worked in; *memory: scratch, or NULL where it is read as it lies. */
-static bool ready(mx_ctx *c, const mx_tensor *t, int dtype, mx_tensor *to, int64_t *strides, void **memory, size_t *bytes) {
+static bool ready(mx_ctx *c, const mx_tensor *t, int dtype, mx_tensor *to, int64_t *strides, void **memory,
+                  size_t *bytes) {
   int64_t size = (int64_t)mx_itemsize(dtype);
   *to = *t;
   *memory = NULL;
@@ -581,8 +582,8 @@ static bool ready(mx_ctx *c, const mx_tensor *t, int dtype, mx_tensor *to, int64
   return true;
 }
 
-static void describe(conv *v, const mx_params *p, const mx_aval *x, const mx_aval *k, const mx_aval *y, const int64_t *xs,
-                     const int64_t *ws, const int64_t *ys) {
+static void describe(conv *v, const mx_params *p, const mx_aval *x, const mx_aval *k, const mx_aval *y,
+                     const int64_t *xs, const int64_t *ws, const int64_t *ys) {
   const mx_few *xa = &p->conv.x_axes, *ka = &p->conv.k_axes, *ya = &p->conv.out_axes;
   int64_t fg = p->conv.feature_groups, bg = p->conv.batch_groups;
   v->spatial = x->ndim - 2;

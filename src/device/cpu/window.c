@@ -32,7 +32,7 @@ typedef struct walk {
   const mx_fold_loops *loops; /* reductions */
   char identity[8];
   const mx_window_table *choices;
-  const char *g; /* choices: row-major, of out's dtype */
+  const char *g;                /* choices: row-major, of out's dtype */
   bool least, scatters, narrow; /* narrow: float32, and places fit int32 */
 } walk;
 
@@ -41,7 +41,7 @@ typedef struct row {
   const walk *w;
   int64_t position[MX_MAX_NDIM]; /* of the outer axes */
   int64_t j0, j1, first;         /* first: place of result j0 among all */
-  union { /* choices: places of x's elements, -1: none yet; and these, NaN at first */
+  union {                        /* choices: places of x's elements, -1: none yet; and these, NaN at first */
     int32_t narrow[SEGMENT];
     int64_t wide[SEGMENT];
   } at;
@@ -137,7 +137,8 @@ typedef struct run {
   int64_t count, j, j_step, i, i_step;
 } run;
 
-/* Element k of the window, for the results j0 .. j1-1: i = (j * stride + k * dilation - lo) / x_dilation, where whole. */
+/* Element k of the window, for the results j0 .. j1-1: i = (j * stride + k * dilation - lo) / x_dilation, where whole.
+ */
 static run run_of(const axis *a, int64_t k, int64_t j0, int64_t j1) {
   run r = {.j_step = 1, .i_step = a->stride};
   int64_t shift = k * a->dilation - a->lo;
@@ -161,7 +162,8 @@ static void visit(row *r, int level, const char *x, int64_t place, join f) {
   const walk *w = r->w;
   const axis *a = level < w->n ? &w->outer[level] : &w->inner;
   bool outer = level < w->n;
-  int64_t from = outer ? r->position[level] * a->stride : r->j0 * a->stride, to = outer ? from : (r->j1 - 1) * a->stride;
+  int64_t from = outer ? r->position[level] * a->stride : r->j0 * a->stride,
+          to = outer ? from : (r->j1 - 1) * a->stride;
   int64_t k = greater(0, ceil_div(a->lo - to, a->dilation));
   int64_t last = lesser(a->window - 1, floor_div(dilated(a) - 1 + a->lo - from, a->dilation));
   for (; k <= last; k++) {
@@ -199,7 +201,7 @@ static void fold_row(row *r) {
   static void NAME(row *r, const run *u, const char *x, int64_t place) {                                               \
     int64_t step = u->i_step * r->w->inner.x, next = u->i_step * r->w->inner.place, j = u->j - r->j0;                  \
     bool least = r->w->least;                                                                                          \
-    if (u->j_step == 1 && step == (int64_t)sizeof(T)) {                                                       \
+    if (u->j_step == 1 && step == (int64_t)sizeof(T)) {                                                                \
       DENSE(&r->best.BEST[j], &r->at.AT[j], (const T *)x, (INDEX)place, (INDEX)next, least, u->count);                 \
       return;                                                                                                          \
     }                                                                                                                  \
