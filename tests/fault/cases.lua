@@ -172,12 +172,12 @@ case("mlax.tensordot", function() return mlax.tensordot(a, b, {{2}, {2}}) end)
 case("mlax.lax.dot_general", function() return lax.dot_general(a, b, {contract = {{2}, {2}}, batch = {{}, {}}}) end)
 
 local image = mlax.reshape(mlax.linspace(0, 1, 36), {1, 6, 6, 1})
-local kernel = mlax.reshape(mlax.linspace(-1, 1, 18), {2, 3, 3, 1})
+local filter = mlax.reshape(mlax.linspace(-1, 1, 18), {2, 3, 3, 1})
 
 case("mlax.lax.conv", function()
   local function loss(x, k) return lax.conv(x, k, {padding = "SAME", strides = 2, input_dilation = 1}):sum() end
-  lax.conv(image:astype("float16"), kernel:astype("float16"), {input_dilation = 2})
-  return mlax.grad(loss, {argnums = {1, 2}})(image, kernel), mlax.vmap(lax.conv)(image:expand_dims(1), kernel:expand_dims(1))
+  lax.conv(image:astype("float16"), filter:astype("float16"), {input_dilation = 2})
+  return mlax.grad(loss, {argnums = {1, 2}})(image, filter), mlax.vmap(lax.conv)(image:expand_dims(1), filter:expand_dims(1))
 end)
 case("mlax.lax.reduce_window", function()
   local function pool(x) return lax.reduce_window(x, -math.huge, "max", {window = 2, padding = 1}):sum() end
