@@ -124,11 +124,12 @@ static void add_lists(lua_State *L, mx_work *w, operands *o, const int *lists, i
     }
 }
 
+/* Takes the programs of p. */
 static int bind_list(lua_State *L, mx_work *w, const mx_primitive *prim, const mx_params *p, const operands *o,
                      int n_out) {
   mx_array **out = mx_arena_alloc(w->c, &w->memory, (size_t)(n_out + 1) * sizeof *out);
-  bool ok = out && mx_bind_programs(w->c, prim, p, o->x, o->n, out, n_out);
-  if (!ok) mx_raise(L);
+  if (!out) mx_programs_release(p->branch.of); /* the first field of all of these */
+  mx_ok(L, out && mx_bind_programs(w->c, prim, p, o->x, o->n, out, n_out));
   push_list(L, out, n_out);
   mx_work_done(w);
   return 1;
@@ -149,6 +150,7 @@ static mx_program *captured_first(lua_State *L, mx_work *w, const mx_program *p,
 static int lbind_scan(lua_State *L) { /* program, captured, carry, xs, length, reverse */
   mx_enter(L, "scan");
   lua_settop(L, 6);
+  int64_t length = mx_check_int(L, 5, "length");
   mx_flat_new(L);
   mx_work *w = mx_work_over(L, 1, 7, false);
   operands o = {0};
@@ -161,7 +163,7 @@ static int lbind_scan(lua_State *L) { /* program, captured, carry, xs, length, r
   p.scan.body = mx_programs_new(w->c, 1, &w->program);
   p.scan.n_const = n_captured;
   p.scan.n_carry = (int64_t)lua_rawlen(L, 3);
-  p.scan.length = luaL_checkinteger(L, 5);
+  p.scan.length = length;
   p.scan.reverse = lua_toboolean(L, 6);
   return bind_list(L, w, &mx_prim_scan, &p, &o, w->program->n_out);
 }
@@ -245,6 +247,7 @@ static int lbind_call(lua_State *L) {
                                                            : &mx_prim_custom_vjp;
   mx_enter(L, prim->name);
   lua_settop(L, 5);
+  int64_t n_res = luaL_optinteger(L, 5, 0);
   mx_flat_new(L);
   mx_work *w = mx_work_over(L, 1, 6, false);
   operands o = {0};
@@ -259,7 +262,7 @@ static int lbind_call(lua_State *L) {
   mx_params p;
   memset(&p, 0, sizeof p);
   p.call.of = q[0] ? mx_programs_new(w->c, n, q) : NULL;
-  p.call.n_res = luaL_optinteger(L, 5, 0);
+  p.call.n_res = n_res;
   return bind_list(L, w, prim, &p, &o, q[0] ? q[0]->n_out : 0);
 }
 

@@ -19,4 +19,8 @@ return {
   LayerNorm = require "mlax.nn.layer_norm",
   RMSNorm = require "mlax.nn.rms_norm",
   GroupNorm = require "mlax.nn.group_norm",
+  ZNorm = require "mlax.nn.znorm",
+  BatchNorm = require "mlax.nn.batch_norm",
+  Recurrent = require "mlax.nn.recurrent",
+  RecurrentRng = require "mlax.nn.recurrent_rng",
 }
