@@ -17,6 +17,7 @@ MX_CPU_FAMILY(dot);
 MX_CPU_FAMILY(index);
 MX_CPU_FAMILY(sort);
 MX_CPU_FAMILY(random);
+MX_CPU_FAMILY(linalg);
 
 /* Row-major copy of t in scratch memory (t's own data where it is row-major already; then *bytes is 0). Freed by mx_scratch_free. */
 void *mx_cpu_contiguous(mx_ctx *c, const mx_tensor *t, size_t *bytes);
