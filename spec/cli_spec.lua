@@ -81,6 +81,7 @@ describe("mlax FILE", function()
     local text, status = run("/no/such/script.lua")
     assert.equal(1, status)
     assert.matches("/no/such/script.lua", text, 1, true)
+    assert.is_nil(text:find("traceback", 1, true))
   end)
 end)
 

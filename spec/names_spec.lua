@@ -21,6 +21,9 @@ describe("a name that is not there", function()
     assert.equal("mlax: there is no mlax.tensor, did you mean mlax.array?", message(function() return mlax.tensor end))
     assert.equal('mlax: there is no mlax.float16: a dtype is given by its name, "float16"', message(function() return mlax.float16 end))
     assert.equal("index: an array has no field 'view', did you mean 'reshape'?", message(function() return mlax.ones{2}.view end))
+    assert.equal("index: an array has no field 'relu', did you mean mlax.nn.functional.relu?",
+      message(function() return mlax.ones{2}:relu() end))
+    assert.equal("index: an array has no field 'concat', did you mean mlax.concat?", message(function() return mlax.ones{2}:concat() end))
   end)
 
   it("has no guess where nothing is near", function()
@@ -42,7 +45,8 @@ describe("misuse that newcomers are likely to make", function()
   it("of methods and transformations as well", function()
     assert.equal("reshape: x is no array (got a table, need an array or a number; methods are called with ':', "
       .. "lists become arrays by mlax.array)", message(function() return x.reshape{3, 2} end))
-    assert.equal("grad: the options are no table (got float32[2,3]): arguments go to the result, grad(f)(x)", message(mlax.grad, mlax.sum, x))
+    assert.equal("grad: the options are no table (got float32[2,3]): arguments go to the result, grad(f)(x)",
+      message(mlax.grad, mlax.sum, x))
     assert.equal("init: call it with ':', object:init(...) (got a table in the place of the object)",
       message(mlax.optim.sgd(0.1).init, {x}))
   end)

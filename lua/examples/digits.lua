@@ -1,9 +1,20 @@
 -- Trains a small network on 1,437 handwritten digits of 8 x 8 pixels and shows how it does on 360 others. Takes some seconds.
---   mlax lua/examples/digits.lua
+local USAGE = [[
+mlax lua/examples/digits.lua [--quick] [--help]
+  --quick   3 epochs instead of 25]]
+
 local mlax = require "mlax"
 local nn, optim, losses, random = mlax.nn, mlax.optim, mlax.losses, mlax.random
 
 local EPOCHS, BATCH = 25, 32
+for _, option in ipairs(arg) do
+  if option == "--quick" then EPOCHS = 3
+  elseif option == "--help" then print(USAGE) os.exit(0)
+  else
+    io.stderr:write("unknown option ", option, "\n", USAGE, "\n")
+    os.exit(1)
+  end
+end
 
 local train, test = assert(mlax.data.digits())
 print(("digits: %d to train on, %d to test with"):format(#train, #test))
@@ -57,4 +68,4 @@ for i = 1, 8 do
   images[i] = test.x[j]
   labels[i] = said == is and ("%s: right"):format(is) or ("%s: said %s"):format(is, said)
 end
-mlax.plot.image(images, {labels = labels})
+mlax.plot.image(images, {labels = labels, title = "test images, the mistakes first"})

@@ -62,7 +62,9 @@ end
 
 --- Raises where a method was called with '.' and so got no object.
 function check.self(op, class, v, name)
-  if getmetatable(v) ~= class then check.fail(op, "call it with ':', object:%s(...) (got %s in the place of the object)", name, check.show(v)) end
+  if getmetatable(v) ~= class then
+    check.fail(op, "call it with ':', object:%s(...) (got %s in the place of the object)", name, check.show(v))
+  end
 end
 
 --- The array of a Parameter of a layer, which is there once the layer has been set up.

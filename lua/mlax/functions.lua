@@ -62,7 +62,7 @@ end
 -- @param x an array; it is flattened
 -- @param[opt] options `inverse`, `counts`: further results: for each element of x its position in the result; how often each occurs
 -- @return a vector of x's dtype, then int32 arrays as asked for
--- @usage local v = mlax.unique(mlax.array{3, 1, 3})      --> 1 3
+-- @usage print(mlax.unique(mlax.array{3, 1, 3}))   --> float32[2] [1 3]
 function M.unique(x, options, ...)
   check_extra("unique", ...)
   check_array("unique", x, "x")
@@ -91,7 +91,7 @@ end
 -- @param[opt] n the greatest value; eager code may leave it out
 -- @param[opt] options `weights`: an array of ids' shape that is added up in place of ones
 -- @return int32[n], or the weights' dtype
--- @usage mlax.bincount(mlax.array({1, 3, 3}, "int32"))   --> 1 0 2
+-- @usage print(mlax.bincount(mlax.array({1, 3, 3}, "int32")))   --> int32[3] [1 0 2]
 function M.bincount(ids, n, options, ...)
   check_extra("bincount", ...)
   if type(n) == "table" and options == nil then n, options = nil, n end
@@ -109,6 +109,7 @@ end
 -- @param[opt] options `range = {low, high}`
 -- @return counts (int32), edges
 -- @usage local counts, edges = mlax.histogram(mlax.array{1, 2, 2, 5}, 4)
+-- print(counts, edges)   --> int32[4] [1 2 0 1] float32[5] [1 2 3 4 5]
 function M.histogram(x, bins, options, ...)
   check_extra("histogram", ...)
   if type(bins) == "table" and options == nil then bins, options = nil, bins end
@@ -144,7 +145,8 @@ end
 --- Coordinate arrays of a grid.
 -- @param ... vectors, then, if wanted, options `indexing = "xy"` (as NumPy: the first two axes are exchanged) or "ij"
 -- @return one array a vector
--- @usage local x, y = mlax.meshgrid(mlax.range(1, 3), mlax.range(1, 2))    -- both {2, 3}
+-- @usage local x, y = mlax.meshgrid(mlax.range(1, 3), mlax.range(1, 2))
+-- print(x, y)   --> int32[2,3] [[1 2 3] [1 2 3]] int32[2,3] [[1 1 1] [2 2 2]]
 function M.meshgrid(...)
   local vectors = table.pack(...)
   local options = vectors[vectors.n]
@@ -172,7 +174,7 @@ end
 -- @param xp a rising vector of points
 -- @param fp the values there
 -- @return an array of x's shape; outside the points the end values
--- @usage mlax.interp(mlax.array{1.5}, mlax.array{1, 2}, mlax.array{10, 20})    --> 15
+-- @usage print(mlax.interp(mlax.array{1.5}, mlax.array{1, 2}, mlax.array{10, 20}))   --> float32[1] [15]
 function M.interp(x, xp, fp, ...)
   check_extra("interp", ...)
   check_array("interp", xp, "xp")

@@ -15,7 +15,7 @@ if own then core.own_chunks(own) end
 
 local mlax, methods = core.mlax, core.methods
 
-mlax.lax, mlax.tree = names.guard("lax", core.lax), names.guard("tree", core.tree)
+mlax.lax, mlax.tree = core.lax, names.guard("tree", core.tree)
 
 local namespaces = {}
 for name in ("checkpoint_manager data debug io linalg losses metrics nn onnx optim plot progress random"):gmatch("%S+") do
@@ -23,7 +23,7 @@ for name in ("checkpoint_manager data debug io linalg losses metrics nn onnx opt
 end
 
 -- Files whose tables are merged into mlax.
-local mixins = {"mlax.functions", "mlax.einsum", "mlax.transforms", "mlax.module", "mlax.tree", "mlax.save", "mlax.debug", "mlax.profile"}
+local mixins = {"mlax.functions", "mlax.einsum", "mlax.transforms", "mlax.control", "mlax.module", "mlax.tree", "mlax.save", "mlax.debug", "mlax.profile"}
 
 -- Whether `require` would find the module.
 local function exists(name)
@@ -87,8 +87,8 @@ setmetatable(mlax, {
 local lua_methods = {
   ["mlax.functions"] = "allclose array_equal bincount histogram interp median nan_to_num quantile trace unique",
 }
-for file, names in pairs(lua_methods) do
-  for name in names:gmatch("%S+") do
+for file, list in pairs(lua_methods) do
+  for name in list:gmatch("%S+") do
     methods[name] = function(...)
       merge(file)
       methods[name] = mlax[name]
@@ -101,6 +101,8 @@ end
 -- @param f a function
 -- @param ... its arguments
 -- @return seconds of the one call, then the results of f
+-- @usage local seconds, y = mlax.time(mlax.sum, mlax.ones{3})
+-- print(seconds >= 0, y)   --> true float32[] 3
 function mlax.time(f, ...)
   local start = core.clock()
   local function finish(...) return core.clock() - start, ... end
@@ -108,6 +110,8 @@ function mlax.time(f, ...)
 end
 
 --- From now on reading a global that was never set raises, with a guess.
+-- @usage mlax.strict()
+-- print(pcall(function() return undefined_name end))
 function mlax.strict()
   local meta = getmetatable(_G)
   if not meta then

@@ -37,6 +37,7 @@ end
 -- @param logits {..., classes}
 -- @param probs {..., classes}, the wanted probabilities
 -- @return {...}
+-- @usage print(losses.softmax_cross_entropy(mlax.zeros{2, 4}, mlax.full({2, 4}, 0.25)))   --> float32[2] [1.38629 1.38629]
 function losses.softmax_cross_entropy(logits, probs, ...)
   local op = "softmax_cross_entropy"
   check.last(op, ...)
@@ -48,7 +49,7 @@ end
 -- @param logits {..., classes}
 -- @param labels integers {...} from 1 to classes; others raise
 -- @return {...}
---     losses.softmax_cross_entropy_with_labels(mlax.array{{0, 0}}, mlax.array({1}, "int32"))     --> float32[1] 0.693147
+-- @usage print(losses.softmax_cross_entropy_with_labels(mlax.zeros{2, 4}, mlax.array({1, 4}, "int32")))   --> float32[2] [1.38629 1.38629]
 function losses.softmax_cross_entropy_with_labels(logits, labels, ...)
   local op = "softmax_cross_entropy_with_labels"
   check.last(op, ...)
@@ -72,6 +73,7 @@ end
 --- Binary cross entropy of sigmoid(logits), the mean over all axes but the first.
 -- @param logits any shape
 -- @param labels the same shape, between 0 and 1
+-- @usage print(losses.sigmoid_binary_cross_entropy(mlax.zeros{2}, mlax.array{0, 1}))   --> float32[2] [0.693147 0.693147]
 function losses.sigmoid_binary_cross_entropy(logits, labels, ...)
   local op = "sigmoid_binary_cross_entropy"
   check.last(op, ...)
@@ -82,6 +84,10 @@ function losses.sigmoid_binary_cross_entropy(logits, labels, ...)
 end
 
 --- (x - y)^2, the mean over all axes but the first.
+-- @param x any shape, or one example along axis 1 each
+-- @param y the same shape; others raise
+-- @return {n}: one value for each example
+-- @usage print(losses.mse(mlax.array{{1, 2}, {3, 4}}, mlax.zeros{2, 2}))   --> float32[2] [ 2.5 12.5]
 function losses.mse(x, y, ...)
   check.last("mse", ...)
   x, y = pair("mse", x, y, "x", "y")
@@ -89,6 +95,10 @@ function losses.mse(x, y, ...)
 end
 
 --- |x - y|, the mean over all axes but the first; the gradient at 0 is 0.
+-- @param x any shape
+-- @param y the same shape; others raise
+-- @return {n}: one value for each example
+-- @usage print(losses.l1(mlax.array{{1, -2}, {3, 4}}, mlax.zeros{2, 2}))   --> float32[2] [1.5 3.5]
 function losses.l1(x, y, ...)
   check.last("l1", ...)
   x, y = pair("l1", x, y, "x", "y")
@@ -97,6 +107,7 @@ end
 
 --- e^2 / 2 where e = |x - y| is at most delta, else delta (e - delta / 2) (Huber 1964); the mean over all axes but the first.
 -- @param options {delta = 1}
+-- @usage print(losses.huber(mlax.array{0.5, 3}, mlax.zeros{2}))   --> float32[2] [0.125 2.500]
 function losses.huber(x, y, options, ...)
   local delta = check.options("huber", options, "delta", ...).delta or 1.0
   x, y = pair("huber", x, y, "x", "y")
@@ -107,6 +118,7 @@ end
 
 --- max(0, 1 - scores * targets), the mean over all axes but the first.
 -- @param targets 1 and -1
+-- @usage print(losses.hinge(mlax.array{0.5, 3}, mlax.array{1, -1}))   --> float32[2] [0.5 4.0]
 function losses.hinge(scores, targets, ...)
   check.last("hinge", ...)
   scores, targets = pair("hinge", scores, targets, "scores", "targets")
@@ -116,6 +128,7 @@ end
 --- sum(targets * (log(targets) - log_predictions)) over the last axis; where a target is 0 it adds nothing.
 -- @param log_predictions {..., classes}
 -- @param targets {..., classes}, probabilities
+-- @usage print(losses.kl_divergence(mlax.array{{0.5, 0.5}}:log(), mlax.array{{1, 0}}))   --> float32[1] [0.693147]
 function losses.kl_divergence(log_predictions, targets, ...)
   local op = "kl_divergence"
   check.last(op, ...)
@@ -126,6 +139,10 @@ function losses.kl_divergence(log_predictions, targets, ...)
 end
 
 --- 1 - x . y / (|x| |y|) over the last axis; 1 where one of them is all zeros.
+-- @param x {..., n}
+-- @param y {..., n}
+-- @return {...}, from 0 to 2
+-- @usage print(losses.cosine_distance(mlax.array{{1, 0}}, mlax.array{{0, 1}}))   --> float32[1] [1]
 function losses.cosine_distance(x, y, ...)
   local op = "cosine_distance"
   check.last(op, ...)

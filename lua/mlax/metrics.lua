@@ -31,6 +31,7 @@ local function share(hits) return hits:astype("float32"):mean() end
 -- @param scores {..., classes}
 -- @param labels integers {...} from 1
 -- @return float32[]
+-- @usage print(metrics.accuracy(mlax.array{{0.1, 0.9}, {0.8, 0.2}}, mlax.array({2, 2}, "int32")))   --> float32[] 0.5
 function metrics.accuracy(scores, labels, ...)
   check.last("accuracy", ...)
   scores, labels = scored("accuracy", scores, labels)
@@ -38,6 +39,11 @@ function metrics.accuracy(scores, labels, ...)
 end
 
 --- The share of examples whose label is among the k greatest scores.
+-- @param scores {..., classes}
+-- @param labels integers {...} from 1
+-- @param k from 1 to classes
+-- @return float32[]
+-- @usage print(metrics.top_k_accuracy(mlax.array{{0.1, 0.9, 0.5}}, mlax.array({3}, "int32"), 2))   --> float32[] 1
 function metrics.top_k_accuracy(scores, labels, k, ...)
   local op = "top_k_accuracy"
   check.last(op, ...)
@@ -50,6 +56,7 @@ end
 -- @param predicted integers from 1 to n
 -- @param labels integers from 1 to n, of the same shape
 -- @return int32[n,n]
+-- @usage print(metrics.confusion_matrix(mlax.array({1, 2, 2}, "int32"), mlax.array({1, 2, 1}, "int32"), 2))   --> int32[2,2] [[1 1] [0 1]]
 function metrics.confusion_matrix(predicted, labels, n, ...)
   local op = "confusion_matrix"
   check.last(op, ...)
@@ -75,6 +82,8 @@ local function ratio(a, b) return mlax.where(b:eq(0), 0, a / mlax.where(b:eq(0),
 --- The share of the predicted positives that are positive; 0 where there are none.
 -- @param predicted bool
 -- @param actual bool, of the same shape
+-- @return float32[]
+-- @usage print(metrics.precision(mlax.array{true, true, false}, mlax.array{true, false, true}))   --> float32[] 0.5
 function metrics.precision(predicted, actual, ...)
   check.last("precision", ...)
   local hits, positive = counts("precision", predicted, actual)
@@ -82,6 +91,10 @@ function metrics.precision(predicted, actual, ...)
 end
 
 --- The share of the positives that were predicted; 0 where there are none.
+-- @param predicted bool
+-- @param actual bool, of the same shape
+-- @return float32[]
+-- @usage print(metrics.recall(mlax.array{true, true, false}, mlax.array{true, false, false}))   --> float32[] 1
 function metrics.recall(predicted, actual, ...)
   check.last("recall", ...)
   local hits, _, positive = counts("recall", predicted, actual)
@@ -89,6 +102,10 @@ function metrics.recall(predicted, actual, ...)
 end
 
 --- The harmonic mean of precision and recall.
+-- @param predicted bool
+-- @param actual bool, of the same shape
+-- @return float32[]; 0 where both have no positives
+-- @usage print(metrics.f1(mlax.array{true, true, false}, mlax.array{true, false, true}))   --> float32[] 0.5
 function metrics.f1(predicted, actual, ...)
   check.last("f1", ...)
   local hits, predicted_positive, positive = counts("f1", predicted, actual)
@@ -98,6 +115,8 @@ end
 --- The probability that a positive example has a greater score than a negative one; ties count one half. NaN where one kind is missing.
 -- @param scores {n}
 -- @param actual bool {n}
+-- @return float32[]
+-- @usage print(metrics.roc_auc(mlax.array{0.1, 0.4, 0.35, 0.8}, mlax.array{false, false, true, true}))   --> float32[] 0.75
 function metrics.roc_auc(scores, actual, ...)
   local op = "roc_auc"
   check.last(op, ...)
@@ -116,6 +135,9 @@ function metrics.roc_auc(scores, actual, ...)
 end
 
 --- The mean of an array, or of a list of numbers and arrays.
+-- @param values an array, or a list of numbers and arrays of one shape
+-- @return an array
+-- @usage print(metrics.mean{1, mlax.array(2), 6})   --> float32[] 3
 function metrics.mean(values, ...)
   check.last("mean", ...)
   if mlax.is_array(values) then return values:mean() end

@@ -12,6 +12,8 @@ local Module, Parameter = mlax.Module, mlax.Parameter
 
 --- The children of a module by name, and everything else.
 -- @return list of {key, child} in order of first assignment; aux: class, initialized, the order of all fields, the other fields' values
+-- @usage local children, aux = nn.Dense(key, 2):tree_flatten_with_keys()
+-- print(children[1][1], children[2][1], aux.class)   --> linear bias class Dense
 function Module:tree_flatten_with_keys(...)
   check.last("tree_flatten_with_keys", ...)
   local children, order, values = {}, {}, {}
@@ -23,6 +25,10 @@ function Module:tree_flatten_with_keys(...)
 end
 
 --- A module of children and aux, as tree_flatten_with_keys gives them (the children without their keys).
+-- @usage local model = nn.Dense(key, 2)
+-- local children, aux = model:tree_flatten_with_keys()
+-- for i, entry in ipairs(children) do children[i] = entry[2] end
+-- print(mlax.tree.equal(mlax.Module.tree_unflatten(aux, children), model))   --> true
 function Module.tree_unflatten(aux, children, ...)
   check.last("tree_unflatten", ...)
   if type(aux) ~= "table" or type(children) ~= "table" or not aux.order then
@@ -141,6 +147,7 @@ function add_node(lines, depth, label, v)
 end
 
 --- The tree of a model: a line a module, Parameter and hyperparameter.
+-- @usage print(nn.F(nn.functional.relu))   --> F (not initialized) train_fn: function
 function Module:__tostring()
   local lines = {}
   add_node(lines, 0, "", self)
@@ -266,8 +273,7 @@ end
 --- A table of the modules and Parameters of a model: path, class, output shape, trainable or not, number of parameters, bytes.
 -- @param x an example input: where it is given, output shapes are shown, and a model that is not initialized is set up (a copy of it)
 -- @return text of at most 100 columns
---
---     print(model:summary(x))
+-- @usage print(nn.Dense(key, 2):summary(mlax.ones{1, 3}))
 function Module:summary(x, ...)
   check.last("summary", ...)
   local model, shapes = self, {}

@@ -26,7 +26,6 @@ for space, list in pairs{
   losses = "ctc_loss",
   random = "gamma beta dirichlet poisson",
   data = "iris",
-  lax = "conv reduce_window",
 } do
   later[space] = {}
   for _, name in ipairs(words(list)) do later[space][name] = true end
@@ -54,8 +53,8 @@ local function alike(t, name)
   end
 end
 
--- The full name of what is called so in another namespace.
-local function elsewhere(space, name)
+--- The full name of what is called so in another namespace than `space`; nil where there is none.
+function names.elsewhere(space, name)
   for _, place in ipairs(places) do
     local t = place ~= space and table_of(place)
     local k = t and alike(t, name)
@@ -94,7 +93,7 @@ function names.missing(space, t, name, known)
   end
   local near = alike(t, name) or not others[name] and (core.guess(name, known) or completed(known, name))
   if near then core.fail(space, "%s, did you mean %s.%s?", text, full, near) end
-  local other = others[name] and "mlax." .. others[name] or elsewhere(space, name)
+  local other = others[name] and "mlax." .. others[name] or names.elsewhere(space, name)
   if other then core.fail(space, "%s, did you mean %s?", text, other) end
   core.fail(space, "%s", text)
 end

@@ -27,6 +27,11 @@ end
 --- Stochastic gradient descent.
 -- @param lr a number, or a schedule: function(count) from 0
 -- @param options {momentum: none, nesterov = false}
+-- @usage local opt = optim.sgd(0.1, {momentum = 0.9})
+-- local params = {w = mlax.array{1, 2}}
+-- local state = opt:init(params)
+-- params, state = opt:step(params, {w = mlax.array{1, 1}}, state)
+-- print(params.w)   --> float32[2] [0.9 1.9]
 function optim.sgd(lr, options, ...)
   local o = check.options("sgd", options, "momentum nesterov", ...)
   local list = {}
@@ -36,14 +41,23 @@ function optim.sgd(lr, options, ...)
 end
 
 --- Adam (Kingma and Ba 2014).
+-- @param lr a number, or a schedule
 -- @param options {b1 = 0.9, b2 = 0.999, eps = 1e-8, eps_root = 0, nesterov = false}
+-- @usage local opt = optim.adam(optim.cosine_decay(1e-3, 1000))
+-- local state = opt:init{mlax.ones{2}}
+-- local updates = opt:update({mlax.ones{2}}, state)
+-- print(updates[1])   --> float32[2] [-0.000999993 -0.000999993]
 function optim.adam(lr, options, ...)
   check.options("adam", options, "b1 b2 eps eps_root nesterov", ...)
   return optim.chain{optim.scale_by_adam(options), descend("adam", lr)}
 end
 
 --- Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+-- @param lr a number, or a schedule
 -- @param options {weight_decay = 1e-4, and those of adam}
+-- @usage local opt = optim.adamw(1e-3, {weight_decay = 0.01})
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.99899]
 function optim.adamw(lr, options, ...)
   local o = check.options("adamw", options, "b1 b2 eps eps_root nesterov weight_decay", ...)
   local adam = {b1 = o.b1, b2 = o.b2, eps = o.eps, eps_root = o.eps_root, nesterov = o.nesterov}
@@ -51,21 +65,33 @@ function optim.adamw(lr, options, ...)
 end
 
 --- Adam with the greatest gradient of late in the place of the mean of squares (Kingma and Ba 2014).
+-- @param lr a number, or a schedule
 -- @param options {b1 = 0.9, b2 = 0.999, eps = 1e-8}
+-- @usage local opt = optim.adamax(1e-3)
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.999]
 function optim.adamax(lr, options, ...)
   check.options("adamax", options, "b1 b2 eps", ...)
   return optim.chain{optim.scale_by_adamax(options), descend("adamax", lr)}
 end
 
 --- Adam with Nesterov's look ahead (Dozat 2016).
+-- @param lr a number, or a schedule
 -- @param options {b1 = 0.9, b2 = 0.999, eps = 1e-8, eps_root = 0}
+-- @usage local opt = optim.nadam(1e-3)
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.998526]
 function optim.nadam(lr, options, ...)
   local o = check.options("nadam", options, "b1 b2 eps eps_root", ...)
   return optim.adam(lr, {b1 = o.b1, b2 = o.b2, eps = o.eps, eps_root = o.eps_root, nesterov = true})
 end
 
 --- RMSProp (Hinton 2012).
+-- @param lr a number, or a schedule
 -- @param options {decay = 0.9, eps = 1e-8, initial_scale = 0, centered = false, momentum: none, nesterov = false}
+-- @usage local opt = optim.rmsprop(1e-3, {momentum = 0.9})
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.996838]
 function optim.rmsprop(lr, options, ...)
   local o = check.options("rmsprop", options, "decay eps initial_scale centered momentum nesterov", ...)
   local list = {
@@ -77,14 +103,22 @@ function optim.rmsprop(lr, options, ...)
 end
 
 --- Adagrad (Duchi et al. 2011).
+-- @param lr a number, or a schedule
 -- @param options {initial_accumulator_value = 0.1, eps = 1e-7}
+-- @usage local opt = optim.adagrad(0.1)
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.904654]
 function optim.adagrad(lr, options, ...)
   check.options("adagrad", options, "initial_accumulator_value eps", ...)
   return optim.chain{optim.scale_by_rss(options), descend("adagrad", lr)}
 end
 
 --- Adadelta (Zeiler 2012).
+-- @param lr a number, or a schedule
 -- @param options {rho = 0.9, eps = 1e-6, weight_decay = 0}
+-- @usage local opt = optim.adadelta(1)
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.996838]
 function optim.adadelta(lr, options, ...)
   local o = check.options("adadelta", options, "rho eps weight_decay", ...)
   local list = {optim.scale_by_adadelta{rho = o.rho, eps = o.eps}, descend("adadelta", lr)}
@@ -93,14 +127,22 @@ function optim.adadelta(lr, options, ...)
 end
 
 --- Lion (Chen et al. 2023): steps of one size.
+-- @param lr a number, or a schedule
 -- @param options {b1 = 0.9, b2 = 0.99, weight_decay = 1e-3}
+-- @usage local opt = optim.lion(1e-4)
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.9999]
 function optim.lion(lr, options, ...)
   local o = check.options("lion", options, "b1 b2 weight_decay", ...)
   return optim.chain{optim.scale_by_lion{b1 = o.b1, b2 = o.b2}, optim.add_decayed_weights(o.weight_decay or 1e-3), descend("lion", lr)}
 end
 
 --- LAMB (You et al. 2020): Adam with a trust ratio for each leaf, for great batches.
+-- @param lr a number, or a schedule
 -- @param options {b1 = 0.9, b2 = 0.999, eps = 1e-6, eps_root = 0, weight_decay = 0}
+-- @usage local opt = optim.lamb(1e-3)
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.999]
 function optim.lamb(lr, options, ...)
   local o = check.options("lamb", options, "b1 b2 eps eps_root weight_decay", ...)
   return optim.chain{

@@ -188,6 +188,8 @@ end
 -- @param data a list of numbers or an array {n}; or several: a list or a dict of these, or an array {series, n}
 -- @param options {x = positions common to all (default 1, 2, ...), width = 72, height = 10, title, xlabel, log = false (of y), colour,
 --   write}
+-- @usage plot.line({1, 0.5, 0.2}, {title = "loss"})
+-- plot.line{train = {1, 0.5, 0.2}, test = {1.1, 0.7, 0.6}}
 function plot.line(data, options, ...)
   local o = check.options("line", options, CHART .. " x", ...)
   local series = series_of("line", data)
@@ -219,6 +221,7 @@ end
 -- @param x a list of numbers or an array {n}
 -- @param y as many
 -- @param options {width = 72, height = 10, title, xlabel, colour, write}
+-- @usage plot.scatter({1, 2, 3}, {1, 4, 9})
 function plot.scatter(x, y, options, ...)
   local o = check.options("scatter", options, CHART, ...)
   local xs, ys = numbers("scatter", "x", x), numbers("scatter", "y", y)
@@ -242,6 +245,7 @@ end
 --- A histogram: one bar for each of equal intervals.
 -- @param data a list of numbers or an array of any shape; NaN and infinities are left out
 -- @param options {bins = 10, width = 72, title, write}
+-- @usage plot.hist(random.normal(key, {1000}), {bins = 5})
 function plot.hist(data, options, ...)
   local o = check.options("hist", options, "bins width title write", ...)
   if mlax.is_array(data) then data = data:reshape{-1} end
@@ -268,6 +272,7 @@ end
 --- A confusion matrix as a table: rows are labels, columns predictions.
 -- @param matrix integers {n, n}, as metrics.confusion_matrix gives
 -- @param options {classes = names, title, write}
+-- @usage plot.confusion(metrics.confusion_matrix(mlax.array({1, 2, 2}, "int32"), mlax.array({1, 2, 1}, "int32"), 2))
 function plot.confusion(matrix, options, ...)
   local o = check.options("confusion", options, "classes title write", ...)
   if not mlax.is_array(matrix) or matrix.ndim ~= 2 or matrix:dim(1) ~= matrix:dim(2) then
@@ -397,10 +402,13 @@ local function montage(images, labels, coloured, width)
 end
 
 --- An image or several side by side: in 24-bit colour where the terminal has it, else in shades.
--- @param data {h, w}, {h, w, 1} or {h, w, 3}; several: a list of such arrays, or one of {n, h, w} or {n, h, w, 3}. Floats are black at 0 and white at 1, unless a value lies
+-- @param data {h, w}, {h, w, 1} or {h, w, 3}; several: a list of such arrays, or one of {n, h, w} or
+--   {n, h, w, 3}. Floats are black at 0 and white at 1, unless a value lies
 --   outside: then at the least and the greatest; integers are black at 0 and white at 255
 -- @param options {labels = text below each image, title, low, high (what black and white are), scale = pixels a side for each of
 --   the image (default: 2 for small images in colour, else 1), width = 79, colour, write}
+-- @usage local train = data.digits()
+-- plot.image(train.x["1:3"], {labels = {"one", "two", "three"}})
 function plot.image(data, options, ...)
   local o = check.options("image", options, "labels title low high scale width colour write", ...)
   local coloured = o.colour

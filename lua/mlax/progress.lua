@@ -24,6 +24,7 @@ local function seconds(s)
 end
 
 local function rate_of(rate)
+  if rate >= 1000 then return ("%.0f/s"):format(rate) end
   if rate >= 1 or rate == 0 then return ("%.4g/s"):format(rate) end
   return ("%.3gs each"):format(1 / rate)
 end
@@ -35,6 +36,7 @@ local function value_of(v)
 end
 
 --- The line as text, at most 79 characters.
+-- @usage print(mlax.progress(10, {label = "epoch 1"}):line())
 function Progress:line()
   local parts, elapsed = {}, math.max(self.now() - self.start, 1e-9)
   if self.label then parts[1] = self.label end
@@ -64,6 +66,8 @@ local function draw(self, always)
 end
 
 --- Reports a value, a number, text or array of one element: bar:set("loss", 0.12), or bar:set{loss = 0.12}.
+-- @usage local bar = mlax.progress(3)
+-- for i in bar do bar:set("loss", 1 / i) end
 function Progress:set(name, value)
   if type(name) == "table" then
     local names = {}
@@ -78,6 +82,9 @@ function Progress:set(name, value)
 end
 
 --- Draws the last line and ends it; happens by itself when the iterator ends, to be called where a loop is left early.
+-- @usage local bar = mlax.progress(1000)
+-- for i in bar do if i == 10 then break end end
+-- bar:finish()
 function Progress:finish()
   if self.finished then return end
   self.finished = true
@@ -110,6 +117,7 @@ end
 -- @param iterator a function for `for` (what ds:batches gives, ...), or a number n: 1 to n
 -- @param options {total = how many there will be (known by itself for a number and for batches), label = text before the bar,
 --   write = function(text) in the place of standard error, now = function() -> seconds}
+-- @usage for i in mlax.progress(3, {label = "epoch"}) do print(i) end   --> 1 2 3
 return function(iterator, options, ...)
   local o = check.options("progress", options, "total label write now", ...)
   local total = o.total

@@ -20,8 +20,7 @@ end
 -- @param f function(accumulated, leaf) -> accumulated
 -- @param t a tree
 -- @param init what stands at the beginning
---
---     tree.reduce(function(n, x) return n + x.size end, params, 0)     --> the number of elements
+-- @usage print(tree.reduce(function(n, x) return n + x.size end, {mlax.ones{2}, {w = mlax.ones{3}}}, 0))   --> 5
 function tree.reduce(f, t, init, ...)
   check.last("tree.reduce", ...)
   check_function("tree.reduce", f)
@@ -32,6 +31,7 @@ end
 --- Whether every leaf is `true`, or an array of one element that holds true. Of no leaves: true.
 -- @param t a tree
 -- @return a Lua boolean
+-- @usage print(tree.all{true, {mlax.array(true)}}, tree.all{false, {true}}, tree.all{mlax.array(false)})   --> true true false
 function tree.all(t, ...)
   check.last("tree.all", ...)
   for _, pl in ipairs(tree.leaves_with_path(t)) do
@@ -54,8 +54,8 @@ end
 -- @param inner treedef
 -- @param t the tree
 -- @return a tree of structure `inner`, with trees of structure `outer` at its leaves
---
---     tree.transpose(tree.structure{0, 0}, tree.structure{a = 0, b = 0}, {{a = 1, b = 2}, {a = 3, b = 4}})   --> {a = {1, 3}, b = {2, 4}}
+-- @usage local t = tree.transpose(tree.structure{0, 0}, tree.structure{a = 0, b = 0}, {{a = 1, b = 2}, {a = 3, b = 4}})
+-- print(t.a[1], t.a[2], t.b[1], t.b[2])   --> 1 3 2 4
 function tree.transpose(outer, inner, t, ...)
   check.last("tree.transpose", ...)
   local rows = core.tree_up_to(outer, t)
@@ -126,8 +126,7 @@ local function missing(op, path, keys, n)
 end
 
 --- The node of a tree at a path.
---
---     tree.get(model, "layers.data[2].kernel").data
+-- @usage print(tree.get({layers = {{w = 7}}}, "layers[1].w"))   --> 7
 function tree.get(t, path, ...)
   check.last("tree.get", ...)
   local keys = atoms("tree.get", path)
@@ -157,8 +156,8 @@ local function replaced(node, path, keys, i, new)
 end
 
 --- A copy of a tree with one node replaced.
---
---     local new = tree.at(model, "fc2.kernel.data", w)
+-- @usage local t = {layers = {{w = 7}}}
+-- print(tree.at(t, "layers[1].w", 8).layers[1].w, t.layers[1].w)   --> 8 7
 function tree.at(t, path, new, ...)
   check.last("tree.at", ...)
   if new == nil then check.fail("tree.at", "the new node is nil (use false for an empty place)") end

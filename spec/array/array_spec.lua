@@ -102,7 +102,8 @@ describe("operators", function()
 
   it("raise on other operands", function()
     local x = x23()
-    assert.equal("add: an operand is neither an array nor a number (got a table, need mlax.array{...})", helper.message(function() return x + {} end))
+    assert.equal("add: an operand is neither an array nor a number (got a table, need mlax.array{...})",
+      helper.message(function() return x + {} end))
     assert.equal("mul: an operand is neither an array nor a number (got \"2\")", helper.message(function() return "2" * x end))
     assert.equal("sub: an operand is neither an array nor a number (got true)", helper.message(function() return x - true end))
     assert.matches("^add: .*%(got .*float32%[2,3%].*float32%[2%]", helper.message(function() return x + mlax.ones{2} end))

@@ -308,7 +308,8 @@ describe("take", function()
     local wild = mlax.array({0, 4, -9, 2}, "int32")
     assert.same({10, 30, 10, 20}, x:take(wild, 1, {mode = "clip"}):totable())
     helper.near({0 / 0, 0 / 0, 0 / 0, 20}, x:take(wild, 1, {mode = "fill"}))
-    assert.equal("take: index 0 is out of range on axis 1: positions count from 1 (got 0, need 1..3 or -3..-1)", helper.message(function() return x:take(wild, 1) end))
+    assert.equal("take: index 0 is out of range on axis 1: positions count from 1 (got 0, need 1..3 or -3..-1)",
+      helper.message(function() return x:take(wild, 1) end))
     assert.equal("take: unknown mode 'fil', did you mean 'fill'? (known: error, clip, fill)",
       helper.message(function() return x:take(wild, 1, {mode = "fil"}) end))
     assert.matches("the axis is no integer %(got nothing%)", helper.message(function() return x:take(wild) end))

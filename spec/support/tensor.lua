@@ -267,7 +267,16 @@ end
 --- A generator of numbers in [0, 1) that depends on the seed text alone.
 function tensor.random(seed)
   local state = 88172645463325252
-  for i = 1, #seed do state = state * 31 + seed:byte(i) end
+  local function mix() -- one step of splitmix64's finalizer: seeds that differ in a letter give unrelated numbers
+    state = (state ~ (state >> 30)) * 0xbf58476d1ce4e5b9
+    state = (state ~ (state >> 27)) * 0x94d049bb133111eb
+    state = state ~ (state >> 31)
+  end
+  for i = 1, #seed do
+    state = state + seed:byte(i) * 0x9e3779b97f4a7c15
+    mix()
+  end
+  if state == 0 then state = 1 end
   return function()
     state = state ~ (state << 13)
     state = state ~ (state >> 7)

@@ -62,6 +62,8 @@ int mx_raise(lua_State *L);                                                     
 int mx_error(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));                    /* does not return */
 /* scope.c: notes the box on top of the stack, which holds x, in the innermost open scope if the running operation made x. [-0, +0] */
 void mx_scope_note(lua_State *L, mx_array *x);
+/* Gives the userdata below the metatable on top, whose __gc frees what C hangs on it: anchor first, then acquire. [-1, +0] */
+void mx_own(lua_State *L);
 /* Pushes the user's own innermost line as "file:line: ", or "". [-0, +1] */
 void mx_push_where(lua_State *L);
 /* The Lua stack of the first raise of the error value at idx, or nil. [-0, +1] */

@@ -14,7 +14,7 @@ mx_array **mx_push_box(lua_State *L) {
   mx_array **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key);
-  lua_setmetatable(L, -2);
+  mx_own(L);
   return box;
 }
 
@@ -104,10 +104,27 @@ static int known_names(lua_State *L, const char **names) {
   return n;
 }
 
+/* Where a function of this name is, by the Lua half (mlax.names); NULL: nowhere, or that half is not loaded. [-0, +1]
+ */
+static const char *place_of(lua_State *L, int key) {
+  int top = lua_gettop(L);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, top + 1, "mlax.names") == LUA_TTABLE && lua_getfield(L, top + 2, "elsewhere") == LUA_TFUNCTION) {
+    lua_pushliteral(L, "array");
+    lua_pushvalue(L, key);
+    if (lua_pcall(L, 2, 1, 0) == LUA_OK) lua_replace(L, top + 1);
+  }
+  lua_settop(L, top + 1);
+  return lua_tostring(L, top + 1);
+}
+
 static int unknown_field(lua_State *L) {
   const char *names[MAX_NAMES], *key = lua_tostring(L, 2);
   const char *guess = mx_guess(key, names, known_names(L, names));
   if (guess) return mx_error(L, "an array has no field '%.80s', did you mean '%s'?", key, guess);
+  guess = place_of(L, 2);
+  mx_enter(L, "index"); /* that ran Lua */
+  if (guess) return mx_error(L, "an array has no field '%.80s', did you mean %s?", key, guess);
   return mx_error(
       L, "an array has no field '%.80s' (fields are shape, dtype, ndim, size, nbytes, device, T and the methods)", key);
 }

@@ -44,7 +44,7 @@ mx_work *mx_work_over(lua_State *L, int f, int args, bool hidden) {
   memset(w, 0, sizeof *w);
   w->self = lua_gettop(L);
   push_work_meta(L);
-  lua_setmetatable(L, -2);
+  mx_own(L);
   w->c = &MX_STATE(L)->ctx;
   w->engine = mx_engine_retain(w->c->engine);
   w->memory.engine = w->engine;

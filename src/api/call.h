@@ -58,6 +58,11 @@ void mx_push_template(lua_State *L, int like);
 /* The number of array leaves before root r's own. */
 int mx_arrays_before(const mx_flat *f, int root);
 
+/* Program objects (stage.c). */
+mx_program **mx_check_program(lua_State *L, int idx);
+void mx_push_program(lua_State *L, mx_program *p); /* retains. [-0, +1] */
+
+void mx_open_control(lua_State *L);
 void mx_open_grad(lua_State *L);
 void mx_open_vmap(lua_State *L);
 void mx_open_stage(lua_State *L);

@@ -36,7 +36,7 @@ mx_flat *mx_flat_new(lua_State *L) {
   flat_box *b = lua_newuserdatauv(L, sizeof *b, FLAT_USER_VALUES);
   memset(b, 0, sizeof *b);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key);
-  lua_setmetatable(L, -2);
+  mx_own(L);
   b->engine = mx_engine_retain(mx_state_of(L)->ctx.engine);
   return &b->flat;
 }

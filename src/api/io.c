@@ -80,7 +80,7 @@ static csv_box *csv_box_push(lua_State *L, mlax_engine *e) { /* [-0, +1] */
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, csv_box_close);
   lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
+  mx_own(L);
   box->engine = mx_engine_retain(e);
   return box;
 }

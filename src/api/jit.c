@@ -432,7 +432,8 @@ static entry *entry_new(lua_State *L, jit *j, const mx_flat *args, const mx_flat
 /* -- calling ---------------------------------------------------------------------------------------------------------
  */
 
-static bool under_trace(const mx_ctx *c, mx_array *const *in, int n) {
+static bool under_trace(const mx_ctx *c, const mx_program *p, mx_array *const *in, int n) {
+  if (p->collective && c->trace) return true;
   for (const mx_trace *t = c->trace; t; t = t->parent)
     if (t->kind == MX_TRACE_STAGE) return true;
   for (int i = 0; i < n; i++)
@@ -441,7 +442,7 @@ static bool under_trace(const mx_ctx *c, mx_array *const *in, int n) {
 }
 
 static bool run_now(mx_ctx *c, entry *e, mx_array *const *in, int n, mx_array **out) {
-  if (under_trace(c, in, n)) return mx_program_eval(c, e->program, in, out);
+  if (under_trace(c, e->program, in, n)) return mx_program_eval(c, e->program, in, out);
   if (!e->plan && !(e->plan = mx_plan_new(c, e->program))) return false;
   return mx_plan_run(c, e->plan, in, out);
 }
@@ -673,7 +674,7 @@ static int ljit(lua_State *L) {
   memset(j, 0, sizeof *j);
   int self = lua_gettop(L);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &jit_key);
-  lua_setmetatable(L, self);
+  mx_own(L);
   j->c = c;
   j->engine = mx_engine_retain(c->engine);
   j->max = (int)mx_check_int(L, 3, "max_traces");
@@ -735,4 +736,5 @@ void mx_open_transform(lua_State *L) {
   mx_open_grad(L);
   mx_open_vmap(L);
   mx_open_stage(L);
+  mx_open_control(L);
 }

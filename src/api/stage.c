@@ -3,7 +3,7 @@
 
 static const char program_key = 0; /* registry: the metatable of program objects */
 
-static mx_program **to_program(lua_State *L, int idx) {
+mx_program **mx_check_program(lua_State *L, int idx) {
   mx_program **box = lua_touserdata(L, idx);
   if (!box || !lua_getmetatable(L, idx)) mx_error(L, "a program is needed (got %s)", luaL_typename(L, idx));
   lua_rawgetp(L, LUA_REGISTRYINDEX, &program_key);
@@ -21,26 +21,27 @@ static int lprogram_gc(lua_State *L) {
 
 static int lprogram_tostring(lua_State *L) {
   mx_ctx *c = mx_enter(L, "program");
-  const mx_program *p = *to_program(L, 1);
+  const mx_program *p = *mx_check_program(L, 1);
   luaL_Buffer b;
   size_t n = mx_program_print(c, p, NULL, 0);
   char *text = luaL_buffinitsize(L, &b, n + 1);
   mx_program_print(c, p, text, n + 1);
+  while (n && text[n - 1] == '\n') n--; /* print adds one */
   luaL_pushresultsize(&b, n);
   return 1;
 }
 
 static int lprogram_len(lua_State *L) {
   mx_enter(L, "program");
-  lua_pushinteger(L, (*to_program(L, 1))->n_eqn);
+  lua_pushinteger(L, (*mx_check_program(L, 1))->n_eqn);
   return 1;
 }
 
-static void push_program(lua_State *L, mx_program *p) {
+void mx_push_program(lua_State *L, mx_program *p) {
   mx_program **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &program_key);
-  lua_setmetatable(L, -2);
+  mx_own(L);
   *box = mx_program_retain(p);
 }
 
@@ -60,7 +61,7 @@ static mx_work *stage(lua_State *L, const char *op) {
 
 static int lprogram(lua_State *L) { /* core.program(f, ...) */
   mx_work *w = stage(L, "program");
-  push_program(L, w->program);
+  mx_push_program(L, w->program);
   mx_work_done(w);
   return 1;
 }

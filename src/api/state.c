@@ -404,6 +404,41 @@ mlax_status mlax_pcall(lua_State *L, int nargs, int nresults, mlax_error *error)
   return r;
 }
 
+/* -- what finalizers make
+ * ------------------------------------------------------------------------------------------------ Lua runs no
+ * finalizer of an object that was made while the state closes, which a user's finalizer may do. So what is made inside
+ * a finalizer is noted in a weak table, and close_state, the last of all, frees what is still there. */
+
+static const char late_key = 0; /* registry: the table, by object */
+
+void mx_own(lua_State *L) {
+  lua_setmetatable(L, -2);
+  if (lua_gc(L, LUA_GCISRUNNING) >= 0) return; /* no finalizer is running */
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &late_key);
+  lua_pushvalue(L, -2);
+  lua_pushboolean(L, true);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+static void open_late(lua_State *L) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &late_key);
+}
+
+static void free_late(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &late_key) == LUA_TTABLE)
+    for (lua_pushnil(L); lua_next(L, -2);) {
+      lua_pop(L, 1);
+      if (luaL_callmeta(L, -1, "__gc")) lua_pop(L, 1);
+    }
+  lua_pop(L, 1);
+}
+
 /* -- the state
  * --------------------------------------------------------------------------------------------------------- */
 
@@ -411,6 +446,7 @@ static int
 close_state(lua_State *L) { /* __gc of the state: the last of our finalizers, since it was the first object */
   mx_state *s = lua_touserdata(L, 1);
   if (s->ctx.engine) {
+    free_late(L);
     mx_frame_release(&s->ctx, 0);
     mx_ctx_close(&s->ctx);
     s->ctx.engine = NULL;
@@ -461,6 +497,7 @@ static void refuse_other_copy(lua_State *L) {
 
 static void install_state(lua_State *L, mlax_engine *engine) { /* [-0, +0] */
   refuse_other_copy(L);
+  open_late(L);
   new_state(L, engine);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
   lua_pushlightuserdata(L, (void *)&state_key);

@@ -591,21 +591,26 @@ static const mx_treedef *make_single(lua_State *L, mx_node_kind kind) { /* ancho
   return def;
 }
 
-void mx_open_treedef(lua_State *L) {
-  mx_state *s = mx_state_of(L);
+static mx_trees *open_trees(lua_State *L) {
   lua_createtable(L, 4, 1);
-  s->trees = lua_newuserdatauv(L, sizeof *s->trees, 0);
-  memset(s->trees, 0, sizeof *s->trees);
+  mx_trees *t = lua_newuserdatauv(L, sizeof *t, 0);
+  memset(t, 0, sizeof *t);
   lua_setfield(L, -2, "trees");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &roots_key);
+  return t;
+}
+
+static void open_defs(lua_State *L) {
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "v");
   lua_setfield(L, -2, "__mode");
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &defs_key);
-  grow_buckets(L, s->trees);
-  lua_createtable(L, 0, 5); /* stack: core, metatable */
+}
+
+static void open_meta(lua_State *L, mx_state *s) { /* stack: core */
+  lua_createtable(L, 0, 5);
   lua_pushlightuserdata(L, s);
   set_method(L, "__gc", ltreedef_gc);
   set_method(L, "__tostring", ltreedef_tostring);
@@ -617,7 +622,20 @@ void mx_open_treedef(lua_State *L) {
   lua_setfield(L, -2, "__metatable");
   s->treedef_meta = lua_topointer(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &meta_key);
-  s->trees->leaf = make_single(L, MX_NODE_LEAF);
-  s->trees->nil = make_single(L, MX_NODE_NIL);
-  s->trees->empty = make_single(L, MX_NODE_EMPTY);
+}
+
+/* Opening may fail half way and be done again: each part is made once, since treedefs of the first time refer to it. */
+void mx_open_treedef(lua_State *L) {
+  mx_state *s = mx_state_of(L);
+  if (!s->trees) s->trees = open_trees(L);
+  mx_trees *t = s->trees;
+  if (!t->buckets) {
+    open_defs(L);
+    grow_buckets(L, t);
+  }
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &meta_key) == LUA_TNIL) open_meta(L, s);
+  lua_pop(L, 1);
+  if (!t->leaf) t->leaf = make_single(L, MX_NODE_LEAF);
+  if (!t->nil) t->nil = make_single(L, MX_NODE_NIL);
+  if (!t->empty) t->empty = make_single(L, MX_NODE_EMPTY);
 }

@@ -98,7 +98,7 @@ uint32_t mx_site_intern(mx_ctx *c, const char *source, int line) {
   char text[320];
   struct mx_sites *s = sites_of(c);
   if (!s) return 0;
-  int n = snprintf(text, sizeof text, "%.240s:%d", source, line);
+  int n = line < 0 ? snprintf(text, sizeof text, "%.240s", source) : snprintf(text, sizeof text, "%.240s:%d", source, line);
   snprintf(text + n + 1, sizeof text - (size_t)n - 1, "%.48s", c->op ? c->op : "");
   uint32_t *slot = find_slot(s, text);
   if (*slot) return *slot;
@@ -111,6 +111,15 @@ uint32_t mx_site_intern(mx_ctx *c, const char *source, int line) {
 
 const char *mx_site_text(const mx_ctx *c, uint32_t site) {
   return c->sites && site > 0 && site <= (uint32_t)c->sites->count ? c->sites->text[site - 1] : "?";
+}
+
+const char *mx_name_intern(mx_ctx *c, const char *name) { /* as a site without line or operation */
+  const char *op = c->op;
+  c->op = NULL;
+  uint32_t site = mx_site_intern(c, name, -1);
+  c->op = op;
+  if (!site) return mx_fail_memory(c, strlen(name) + 1);
+  return mx_site_text(c, site);
 }
 
 const char *mx_site_op(const mx_ctx *c, uint32_t site) {

@@ -19,6 +19,10 @@ mx_plan *mx_plan_new(mx_ctx *c, mx_program *program); /* retains the program */
 void mx_plan_release(mx_plan *p);
 /* Values in, values out (new references that the frame owns). */
 bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out);
+/* The plan of a program that lies inside others; the program owns it. */
+mx_plan *mx_plan_of(mx_ctx *c, mx_program *program);
+/* Runs on memory that the caller has: row-major inputs, row-major results. */
+bool mx_plan_call(mx_ctx *c, mx_plan *p, char *const *in, char *const *out);
 mx_program *mx_plan_program(const mx_plan *p);
 size_t mx_plan_arena(const mx_plan *p); /* bytes */
 

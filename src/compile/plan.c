@@ -71,7 +71,8 @@ static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
 static bool mark_results(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;
   p->result_roots = take(c, p, g->n_out, sizeof *p->result_roots);
-  if (!p->result_roots) return false;
+  p->direct = take(c, p, g->n_out, sizeof *p->direct);
+  if (!p->result_roots || !p->direct) return false;
   for (int k = 0; k < g->n_out; k++) {
     int32_t root = p->slots[g->outs[k]].root;
     mx_root *r = &p->roots[root];
@@ -79,6 +80,13 @@ static bool mark_results(mx_ctx *c, mx_plan *p) {
     r->place = MX_AT_RESULT;
     r->index = p->n_results;
     p->result_roots[p->n_results++] = root;
+  }
+  for (int r = 0; r < p->n_results; r++) p->direct[r] = -1;
+  for (int k = 0; k < g->n_out; k++) {
+    const mx_slot *s = &p->slots[g->outs[k]];
+    const mx_root *r = &p->roots[s->root];
+    bool whole = s->contiguous && s->offset == 0 && mx_nbytes(g->avals[g->outs[k]]) == r->bytes;
+    if (r->place == MX_AT_RESULT && whole && p->direct[r->index] < 0) p->direct[r->index] = k;
   }
   return true;
 }
@@ -127,16 +135,32 @@ static bool build(mx_ctx *c, mx_plan *p) {
   return mx_plan_place(c, p) && find_patches(c, p);
 }
 
-mx_plan *mx_plan_new(mx_ctx *c, mx_program *program) {
+static mx_plan *plan_new(mx_ctx *c, mx_program *program, bool owned) {
   mx_plan *p = mx_new(c, sizeof *p);
   if (!p) return NULL;
   atomic_init(&p->refs, 1);
   p->engine = mx_engine_retain(c->engine);
   p->memory.engine = p->engine;
-  p->program = mx_program_retain(program);
+  p->owned = owned;
+  p->program = owned ? program : mx_program_retain(program);
   if (build(c, p)) return p;
   mx_plan_release(p);
   return NULL;
+}
+
+mx_plan *mx_plan_new(mx_ctx *c, mx_program *program) { return plan_new(c, program, false); }
+
+static void free_owned(void *plan) { mx_plan_release(plan); }
+
+mx_plan *mx_plan_of(mx_ctx *c, mx_program *program) {
+  mx_plan *p = atomic_load(&program->plan);
+  if (p) return p;
+  mx_plan_free = free_owned;
+  p = plan_new(c, program, true);
+  void *none = NULL;
+  if (!p || atomic_compare_exchange_strong(&program->plan, &none, p)) return p;
+  mx_plan_release(p); /* another thread was first */
+  return none;
 }
 
 mx_program *mx_plan_program(const mx_plan *p) { return p->program; }

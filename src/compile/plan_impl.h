@@ -33,7 +33,8 @@ typedef struct mx_step {
 typedef struct mx_run {
   mx_tensor *tensors;
   void *arena;
-  void *results[1]; /* flexible: where each result root's data are */
+  mx_buffer **buffers; /* by result root: its buffer (null between runs) */
+  char **results;      /* and where its bytes are */
 } mx_run;
 
 struct mx_plan {
@@ -49,6 +50,8 @@ struct mx_plan {
   int *patches;         /* tensors whose address changes from run to run */
   int n_patches;
   int32_t *result_roots; /* by result number: the root */
+  int32_t *direct;       /* by result root: a result of the program that is just it, or -1 */
+  bool owned;            /* by its program, which it then does not retain */
   size_t arena_bytes;
   _Atomic(mx_run *) spare; /* one run that rests */
 };

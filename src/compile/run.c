@@ -1,7 +1,8 @@
 /* run.c: running a plan: fill in the addresses that change, call the kernels in order, wrap the results. */
+#include "../device/cpu/cpu_impl.h"
 #include "plan_impl.h"
 
-static size_t run_bytes(const mx_plan *p) { return sizeof(mx_run) + (size_t)p->n_results * sizeof(void *); }
+static size_t run_bytes(const mx_plan *p) { return sizeof(mx_run) + 2 * (size_t)p->n_results * sizeof(void *); }
 
 static void run_free(mx_plan *p, mx_run *r) {
   if (!r) return;
@@ -18,6 +19,8 @@ static char *fixed_base(const mx_plan *p, const mx_run *r, const mx_root *root) 
 static mx_run *run_new(mx_ctx *c, mx_plan *p) {
   mx_run *r = mx_new(c, run_bytes(p));
   if (!r) return NULL;
+  r->buffers = (mx_buffer **)(r + 1);
+  r->results = (char **)(r->buffers + p->n_results);
   r->tensors = mx_new(c, (size_t)(p->n_tensors + 1) * sizeof *r->tensors);
   if (r->tensors && p->arena_bytes) r->arena = mx_buffer_alloc(c, p->arena_bytes);
   if (!r->tensors || (p->arena_bytes && !r->arena)) {
@@ -37,7 +40,7 @@ void mx_plan_release(mx_plan *p) {
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
   mlax_engine *e = p->engine;
   run_free(p, atomic_load(&p->spare));
-  mx_program_release(p->program);
+  if (!p->owned) mx_program_release(p->program);
   mx_arena_release(&p->memory);
   mx_free(e, p, sizeof *p);
   mlax_engine_release(e);
@@ -46,12 +49,12 @@ void mx_plan_release(mx_plan *p) {
 /* -- one run ---------------------------------------------------------------------------------------------------------
  */
 
-static void patch(mx_plan *p, mx_run *r, mx_array *const *in, mx_buffer *const *results) {
+static void patch(mx_plan *p, mx_run *r, char *const *in, char *const *results) {
   for (int i = 0; i < p->n_patches; i++) {
     int t = p->patches[i];
     const mx_slot *s = &p->slots[p->tensor_vars[t]];
     const mx_root *root = &p->roots[s->root];
-    char *base = root->place == MX_AT_INPUT ? mx_data(in[root->index]) : results[root->index]->data;
+    char *base = root->place == MX_AT_INPUT ? in[root->index] : results[root->index];
     r->tensors[t].data = base + s->offset;
   }
 }
@@ -85,39 +88,93 @@ static mx_array *result(mx_ctx *c, mx_plan *p, int k, mx_array *const *in, mx_bu
   return mx_array_view(c, base, a, base->offset + s->offset, s->strides);
 }
 
-static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, mx_buffer **buffers, mx_array **out) {
-  for (int k = 0; k < p->n_results; k++)
-    if (!(buffers[k] = mx_buffer_new(c, p->roots[p->result_roots[k]].bytes))) return false;
-  patch(p, r, in, buffers);
+static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, char *const *data, mx_array **out) {
+  for (int k = 0; k < p->n_results; k++) {
+    if (!(r->buffers[k] = mx_buffer_new(c, p->roots[p->result_roots[k]].bytes))) return false;
+    r->results[k] = r->buffers[k]->data;
+  }
+  patch(p, r, data, r->results);
   if (!run_steps(c, p, r)) return false;
   for (int k = 0; k < p->program->n_out; k++)
-    if (!(out[k] = mx_keep(c, result(c, p, k, in, buffers)))) return false;
+    if (!(out[k] = mx_keep(c, result(c, p, k, in, r->buffers)))) return false;
   return true;
 }
 
 /* Inputs as the plan wants them: values, row-major. */
-static bool inputs(mx_ctx *c, const mx_plan *p, mx_array *const *in, mx_array **ready) {
+static bool inputs(mx_ctx *c, const mx_plan *p, mx_array *const *in, mx_array **ready, char **data) {
   for (int k = 0; k < p->program->n_in; k++) {
     if (in[k]->tag != MX_VALUE) return mx_fail(c, MLAX_STATE, "a traced or freed array reached compiled code"), false;
     ready[k] = in[k]->contiguous ? in[k] : mx_keep(c, mx_array_contiguous(c, in[k]));
     if (!ready[k]) return false;
+    data[k] = mx_data(ready[k]);
   }
   return true;
 }
 
-bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out) {
+static mx_run *take_run(mx_ctx *c, mx_plan *p) {
   mx_run *r = atomic_exchange(&p->spare, NULL);
-  if (!r && !(r = run_new(c, p))) return false;
+  return r ? r : run_new(c, p);
+}
+
+bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out) {
+  mx_run *r = take_run(c, p);
+  if (!r) return false;
   mx_array *few[32], **ready = few;
-  mx_buffer **buffers = (mx_buffer **)r->results;
+  char *few_data[32], **data = few_data;
   size_t n = (size_t)p->program->n_in;
-  if (n > 32) ready = mx_new(c, n * sizeof *ready);
-  bool ok = ready && inputs(c, p, in, ready) && run_on(c, p, r, ready, buffers, out);
-  for (int k = 0; k < p->n_results; k++) {
-    if (buffers[k]) mx_buffer_release(buffers[k]);
-    buffers[k] = NULL;
+  if (n > 32) {
+    ready = mx_new(c, n * sizeof *ready);
+    data = mx_new(c, n * sizeof *data);
   }
-  if (ready && ready != few) mx_free(c->engine, ready, n * sizeof *ready);
+  bool ok = ready && data && inputs(c, p, in, ready, data) && run_on(c, p, r, ready, data, out);
+  for (int k = 0; k < p->n_results; k++) {
+    if (r->buffers[k]) mx_buffer_release(r->buffers[k]);
+    r->buffers[k] = NULL;
+  }
+  if (n > 32) {
+    mx_free(c->engine, ready, n * sizeof *ready);
+    mx_free(c->engine, data, n * sizeof *data);
+  }
+  run_free(p, atomic_exchange(&p->spare, r));
+  return ok;
+}
+
+/* -- on the caller's memory ------------------------------------------------------------------------------------------
+ */
+
+/* Results that are no root of their own (views, inputs handed on, one value twice) are copied at the end. */
+static void copy_out(mx_ctx *c, mx_plan *p, mx_run *r, char *const *in, char *const *out) {
+  for (int k = 0; k < p->program->n_out; k++) {
+    int32_t v = p->program->outs[k];
+    const mx_slot *s = &p->slots[v];
+    const mx_root *root = &p->roots[s->root];
+    if (root->place == MX_AT_RESULT && p->direct[root->index] == k) continue;
+    char *base = root->place == MX_AT_RESULT  ? r->results[root->index]
+                 : root->place == MX_AT_INPUT ? in[root->index]
+                                              : mx_data(p->program->consts[root->index]);
+    mx_tensor from = {base + s->offset, p->program->avals[v], s->strides, s->contiguous};
+    mx_cpu_copy(c, &from, out[k]);
+  }
+}
+
+static bool call_on(mx_ctx *c, mx_plan *p, mx_run *r, char *const *in, char *const *out) {
+  for (int k = 0; k < p->n_results; k++) {
+    if (p->direct[k] >= 0) r->results[k] = out[p->direct[k]];
+    else if (!(r->results[k] = mx_buffer_alloc(c, p->roots[p->result_roots[k]].bytes))) return false;
+  }
+  patch(p, r, in, r->results);
+  if (!run_steps(c, p, r)) return false;
+  copy_out(c, p, r, in, out);
+  return true;
+}
+
+bool mx_plan_call(mx_ctx *c, mx_plan *p, char *const *in, char *const *out) {
+  mx_run *r = take_run(c, p);
+  if (!r) return false;
+  memset(r->results, 0, (size_t)p->n_results * sizeof *r->results);
+  bool ok = call_on(c, p, r, in, out);
+  for (int k = 0; k < p->n_results; k++)
+    if (p->direct[k] < 0) mx_buffer_free(c->engine, r->results[k], p->roots[p->result_roots[k]].bytes);
   run_free(p, atomic_exchange(&p->spare, r));
   return ok;
 }

@@ -41,6 +41,11 @@ typedef union mx_params {
   struct { int64_t right; } search;
   struct { int64_t lower, transpose, unit; } triangular;   /* flags */
   struct { int64_t flag; } matrix;                         /* lu_solve: transpose; svd: full */
+  struct { struct mx_programs *body; int64_t n_const, n_carry, length, reverse; } scan; /* operands: constants, carry, xs; body the same */
+  struct { struct mx_programs *of; int64_t n_const[2]; } loop;                           /* of: condition, body; operands: their constants, carry */
+  struct { struct mx_programs *of; } branch;                                             /* operands: index, those of every branch */
+  struct { struct mx_programs *of; int64_t n_res; } call;                                /* checkpoint, custom_*: see trace/call.c */
+  struct { const char *name; int64_t size; struct mx_pairs *pairs; } axis_name;          /* collectives; name is interned */
 } mx_params;
 
 /* What a gather gives for ids outside: the nearest position; NaN, the least, (unsigned) the greatest value or true; zero. A derivative of
@@ -50,7 +55,7 @@ enum { MX_GATHER_CLAMP, MX_GATHER_FILL, MX_GATHER_ZERO };
 enum { MX_INDEX_EXACT = 2 }; /* in check.base: negative ids are outside */
 
 /* For printing, hashing and files: the fields of a primitive's params. */
-typedef enum { MX_FIELD_END, MX_FIELD_INT, MX_FIELD_FLAG, MX_FIELD_DTYPE, MX_FIELD_DIMS } mx_field_kind;
+typedef enum { MX_FIELD_END, MX_FIELD_INT, MX_FIELD_FLAG, MX_FIELD_DTYPE, MX_FIELD_DIMS, MX_FIELD_NAME, MX_FIELD_PROGRAMS } mx_field_kind;
 typedef struct mx_field {
   const char *name;
   mx_field_kind kind;
@@ -93,6 +98,11 @@ struct mx_primitive {
   /* The cotangent of linear operand i from those of the results (NULL: zero). It may still have the broadcast shape: the caller
    * sums it down to the operand's. NULL: the primitive is not linear. */
   mx_array *(*transpose)(mx_ctx *c, const mx_op *o, int i, mx_array *const *ct);
+  /* For control flow, instead of transpose: the cotangents of all operands i with linear[i] at once (NULL: zero). */
+  bool (*transpose_all)(mx_ctx *c, const mx_op *o, const bool *linear, mx_array *const *ct, mx_array **out);
+  /* For control flow, when some operands depend on tangents (unknown): computes now what does not, records the rest on the tape of the
+   * running LINEAR trace `lin`. */
+  bool (*partial)(mx_ctx *c, struct mx_trace *lin, const mx_op *o, const bool *unknown, mx_array **out);
   /* o->in are whole values; axes[i] is operand i's mapped axis or -1; fills results and their mapped axes (-1: not mapped). */
   bool (*batch)(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes);
   /* Floating point operations of one application. */

@@ -56,11 +56,28 @@ static void put_dims(out *o, const mx_dims *d) {
   put(o, ")");
 }
 
-static void put_field(out *o, const mx_field *f, const mx_params *params) {
+static void put_program(out *o, mx_ctx *c, const mx_program *p, int indent);
+
+static void put_programs(out *o, mx_ctx *c, const mx_programs *l, int indent) {
+  for (int i = 0; i < l->n; i++) {
+    put(o, "\n%*s", indent, "");
+    put_program(o, c, l->items[i], indent);
+  }
+}
+
+static void put_field(out *o, mx_ctx *c, const mx_field *f, const mx_params *params, int indent) {
   const void *at = (const char *)params + f->offset;
   put(o, "%s=", f->name);
   if (f->kind == MX_FIELD_DIMS) {
     put_dims(o, at);
+    return;
+  }
+  if (f->kind == MX_FIELD_PROGRAMS) {
+    put_programs(o, c, *(mx_programs *const *)at, indent + 2);
+    return;
+  }
+  if (f->kind == MX_FIELD_NAME) {
+    put(o, "%s", *(const char *const *)at);
     return;
   }
   long long v = (long long)*(const int64_t *)at;
@@ -69,50 +86,55 @@ static void put_field(out *o, const mx_field *f, const mx_params *params) {
   else put(o, "%lld", v);
 }
 
-static void put_params(out *o, const mx_eqn *e) {
+static void put_params(out *o, mx_ctx *c, const mx_eqn *e, int indent) {
   if (!e->params || !e->prim->fields || e->prim->fields->kind == MX_FIELD_END) return;
   put(o, "[");
   for (const mx_field *f = e->prim->fields; f->kind != MX_FIELD_END; f++) {
     if (f != e->prim->fields) put(o, " ");
-    put_field(o, f, e->params);
+    put_field(o, c, f, e->params, indent);
   }
   put(o, "]");
 }
 
-static void put_equation(out *o, mx_ctx *c, const mx_program *p, const mx_eqn *e) {
-  put(o, "    ");
+static void put_equation(out *o, mx_ctx *c, const mx_program *p, const mx_eqn *e, int indent) {
+  put(o, "%*s", indent + 4, "");
   for (int k = 0; k < e->n_out; k++) {
     if (k) put(o, " ");
     put_typed(o, p, e->out + k);
   }
   put(o, " = %s", e->prim->name);
-  put_params(o, e);
+  put_params(o, c, e, indent + 4);
   for (int k = 0; k < e->n_in; k++) put_operand(o, p, e->in[k]);
   if (e->site) put(o, "   # %s", mx_site_text(c, e->site));
   put(o, "\n");
 }
 
-size_t mx_program_print(mx_ctx *c, const mx_program *p, char *to, size_t cap) {
-  out o = {to, cap, 0};
-  put(&o, "{ lambda");
+static void put_program(out *o, mx_ctx *c, const mx_program *p, int indent) {
+  put(o, "{ lambda");
   for (int k = 0; k < p->n_const; k++) {
     if (p->avals[p->n_in + k]->ndim == 0) continue;
-    put(&o, " ");
-    put_typed(&o, p, p->n_in + k);
+    put(o, " ");
+    put_typed(o, p, p->n_in + k);
   }
-  put(&o, " ;");
+  put(o, " ;");
   for (int v = 0; v < p->n_in; v++) {
-    put(&o, " ");
-    put_typed(&o, p, v);
+    put(o, " ");
+    put_typed(o, p, v);
   }
-  put(&o, ". let\n");
-  for (int i = 0; i < p->n_eqn; i++) put_equation(&o, c, p, &p->eqns[i]);
-  put(&o, "  in (");
+  put(o, ". let\n");
+  for (int i = 0; i < p->n_eqn; i++) put_equation(o, c, p, &p->eqns[i], indent);
+  put(o, "%*s  in (", indent, "");
   for (int k = 0; k < p->n_out; k++) {
-    if (k) put(&o, ",");
-    put_operand(&o, p, p->outs[k]);
+    if (k) put(o, ",");
+    put_operand(o, p, p->outs[k]);
   }
-  put(&o, " ) }\n");
+  put(o, " ) }");
+}
+
+size_t mx_program_print(mx_ctx *c, const mx_program *p, char *to, size_t cap) {
+  out o = {to, cap, 0};
+  put_program(&o, c, p, 0);
+  put(&o, "\n");
   if (cap) to[o.n < cap ? o.n : cap - 1] = 0;
   return o.n;
 }

@@ -1,6 +1,73 @@
 /* program.c: building, finishing and checking programs. */
 #include "program.h"
 
+void (*mx_plan_free)(void *plan);
+
+/* -- programs inside params -------------------------------------------------------------------------------------------
+ */
+
+mx_programs *mx_programs_new(mx_ctx *c, int n, mx_program *const *items) {
+  mx_programs *l = mx_new(c, sizeof *l + (size_t)n * sizeof *items);
+  if (!l) return NULL;
+  atomic_init(&l->refs, 1);
+  l->n = n;
+  for (int i = 0; i < n; i++) l->items[i] = mx_program_retain(items[i]);
+  return l;
+}
+
+mx_programs *mx_programs_retain(mx_programs *l) {
+  if (l) atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+  return l;
+}
+
+void mx_programs_release(mx_programs *l) {
+  if (!l || atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) != 1) return;
+  mlax_engine *e = mx_engine_retain(l->items[0]->engine);
+  for (int i = 0; i < l->n; i++) mx_program_release(l->items[i]);
+  mx_free(e, l, sizeof *l + (size_t)l->n * sizeof *l->items);
+  mlax_engine_release(e);
+}
+
+mx_pairs *mx_pairs_new(mx_ctx *c, int n) {
+  mx_pairs *p = mx_new(c, sizeof *p + (size_t)n * sizeof *p->v);
+  if (!p) return NULL;
+  atomic_init(&p->refs, 1);
+  p->engine = mx_engine_retain(c->engine);
+  p->n = n;
+  return p;
+}
+
+void mx_pairs_release(mx_pairs *p) {
+  if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
+  mlax_engine *e = p->engine;
+  mx_free(e, p, sizeof *p + (size_t)p->n * sizeof *p->v);
+  mlax_engine_release(e);
+}
+
+/* Params that refer to programs or pairs hold a reference each. */
+static void params_retain(const mx_primitive *prim, const mx_params *p) {
+  for (const mx_field *f = prim->fields; p && f && f->kind != MX_FIELD_END; f++)
+    if (f->kind == MX_FIELD_PROGRAMS) mx_programs_retain(*(mx_programs *const *)((const char *)p + f->offset));
+  if (p && prim->id == MX_PRIM_ppermute) atomic_fetch_add(&p->axis_name.pairs->refs, 1);
+}
+
+static void params_release(const mx_primitive *prim, const mx_params *p) {
+  for (const mx_field *f = prim->fields; p && f && f->kind != MX_FIELD_END; f++)
+    if (f->kind == MX_FIELD_PROGRAMS) mx_programs_release(*(mx_programs *const *)((const char *)p + f->offset));
+  if (p && prim->id == MX_PRIM_ppermute) mx_pairs_release(p->axis_name.pairs);
+}
+
+static bool is_collective(const mx_primitive *prim, const mx_params *p) {
+  if (prim->id >= MX_PRIM_psum && prim->id <= MX_PRIM_axis_index) return true;
+  for (const mx_field *f = prim->fields; p && f && f->kind != MX_FIELD_END; f++) {
+    if (f->kind != MX_FIELD_PROGRAMS) continue;
+    const mx_programs *l = *(mx_programs *const *)((const char *)p + f->offset);
+    for (int i = 0; i < l->n; i++)
+      if (l->items[i]->collective) return true;
+  }
+  return false;
+}
+
 mx_program *mx_program_new(mx_ctx *c) {
   mx_program *p = mx_new(c, sizeof *p);
   if (!p) return NULL;
@@ -18,6 +85,9 @@ mx_program *mx_program_retain(mx_program *p) {
 void mx_program_release(mx_program *p) {
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
   mlax_engine *e = p->engine;
+  if (atomic_load(&p->plan)) mx_plan_free(atomic_load(&p->plan));
+  for (int i = 0; i < p->n_held; i++) params_release(p->held[i].prim, p->held[i].params);
+  mx_free(e, p->held, (size_t)p->held_cap * sizeof *p->held);
   for (int i = 0; i < p->n_const; i++) mx_release(p->consts[i]);
   mx_free(e, p->avals, (size_t)p->avals_cap * sizeof *p->avals);
   mx_free(e, p->consts, (size_t)p->consts_cap * sizeof *p->consts);
@@ -124,6 +194,13 @@ int32_t mx_program_equation(mx_ctx *c, mx_program *p, const mx_op *o, const int3
     if (!params) return -1;
     memcpy(params, o->p, o->prim->params_size);
     e.params = params;
+    p->collective |= is_collective(o->prim, params);
+    if (o->prim->id >= MX_PRIM_scan) {
+      if (!mx_grow(c, &p->held, &p->held_cap, p->n_held + 1, sizeof *p->held)) return -1;
+      p->held[p->n_held].prim = o->prim;
+      p->held[p->n_held++].params = params;
+      params_retain(o->prim, params);
+    }
   }
   for (int k = 0; k < o->n_out; k++)
     if (mx_program_var(c, p, &o->out_aval[k]) < 0) return -1;

@@ -26,18 +26,27 @@ typedef struct mx_program {
   atomic_int refs;
   mlax_engine *engine;
   mx_arena arena;
+  bool collective;      /* it names an axis of an enclosing vmap */
+  _Atomic(void *) plan; /* compile/: the plan of a program inside others; freed through mx_plan_free */
   int n_in, n_const, n_var, n_eqn, n_out;
   mx_aval **avals;   /* n_var */
   mx_array **consts; /* n_const, variables n_in .. n_in + n_const - 1 (in a finished program) */
   mx_eqn *eqns;
   int32_t *outs; /* n_out variables */
   int avals_cap, consts_cap, eqns_cap, outs_cap;
+  struct {
+    const mx_primitive *prim;
+    const mx_params *params;
+  } * held; /* params that refer to programs, of dropped equations too */
+  int n_held, held_cap;
   /* while building: constants are found late; finish renumbers */
   int32_t *const_vars; /* variable of constant k */
   int const_vars_cap;
   int32_t *const_hash; /* open addressing, by identity, scalars by value: constant + 1, 0 empty */
   int const_hash_cap;
 } mx_program;
+
+extern void (*mx_plan_free)(void *plan); /* set by compile/ */
 
 /* A growing list of array references. */
 typedef struct mx_list {
@@ -46,6 +55,24 @@ typedef struct mx_list {
 } mx_list;
 bool mx_list_add(mx_ctx *c, mx_list *l, mx_array *x);
 void mx_list_release(mx_ctx *c, mx_list *l);
+
+/* The programs inside a primitive's params, and the pairs of ppermute: counted and immutable. */
+typedef struct mx_programs {
+  atomic_int refs;
+  int n;
+  mx_program *items[]; /* each retained */
+} mx_programs;
+mx_programs *mx_programs_new(mx_ctx *c, int n, mx_program *const *items); /* retains the items */
+mx_programs *mx_programs_retain(mx_programs *l);
+void mx_programs_release(mx_programs *l);
+typedef struct mx_pairs {
+  atomic_int refs;
+  mlax_engine *engine;
+  int n;
+  int64_t v[][2]; /* from, to */
+} mx_pairs;
+mx_pairs *mx_pairs_new(mx_ctx *c, int n);
+void mx_pairs_release(mx_pairs *p);
 
 /* make */
 mx_program *mx_program_new(mx_ctx *c);

@@ -24,8 +24,7 @@ static mx_array *batched_new(mx_ctx *c, mx_trace *t, mx_array *value, int axis) 
 }
 
 static bool batch_bind(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **values, int *axes, const mx_aval **avals,
-                       mx_array **out) {
-  int out_axes[MX_MAX_OUT] = {0};
+                       mx_array **out, int *out_axes) {
   for (int i = 0; i < o->n_in; i++) {
     values[i] = value_of(t, o->in[i]);
     axes[i] = axis_of(t, o->in[i]);
@@ -35,7 +34,10 @@ static bool batch_bind(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **values, int 
   inner.in = values;
   inner.in_aval = avals;
   if (!o->prim->batch) return mx_no_rule(c, o->prim, "vmap"), false;
+  const char *batching = c->batching;
+  c->batching = t->name;
   bool ok = o->prim->batch(c, &inner, axes, t->size, out, out_axes);
+  c->batching = batching;
   for (int k = 0; ok && k < o->n_out; k++) ok = (out[k] = batched_new(c, t, out[k], out_axes[k])) != NULL;
   return ok;
 }
@@ -45,13 +47,14 @@ bool mx_batch_process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
   const mx_aval *few_avals[16], **avals = few_avals;
   int few_axes[16], *axes = few_axes;
   size_t n = (size_t)o->n_in;
-  if (o->n_out > MX_MAX_OUT) return mx_no_rule(c, o->prim, "vmap"), false;
+  int few_out[MX_MAX_OUT], *out_axes = mx_room(c, few_out, MX_MAX_OUT, o->n_out, sizeof *out_axes);
   if (n > 16) {
     values = mx_new(c, n * sizeof *values);
     avals = mx_new(c, n * sizeof *avals);
     axes = mx_new(c, n * sizeof *axes);
   }
-  bool ok = values && avals && axes && batch_bind(c, t, o, values, axes, avals, out);
+  bool ok = values && avals && axes && out_axes && batch_bind(c, t, o, values, axes, avals, out, out_axes);
+  mx_room_free(c, out_axes, few_out, o->n_out, sizeof *out_axes);
   if (n > 16) {
     mx_free(c->engine, values, n * sizeof *values);
     mx_free(c->engine, avals, n * sizeof *avals);

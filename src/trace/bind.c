@@ -94,16 +94,29 @@ bool mx_has_value(const mx_ctx *c, const mx_array *x) {
 
 static bool handles(const mx_trace *t, const mx_op *o) {
   if (t->kind == MX_TRACE_STAGE) return true;
+  if (t->kind == MX_TRACE_BATCH && t->name && o->prim->id >= MX_PRIM_psum && o->prim->id <= MX_PRIM_axis_index &&
+      strcmp(t->name, o->p->axis_name.name) == 0)
+    return true; /* a collective belongs to the vmap of its name, mapped operand or not */
   for (int i = 0; i < o->n_in; i++)
     if (mx_owns(t, o->in[i])) return true;
   return false;
 }
 
+/* Control flow is split: what does not depend on tangents is computed by the parent. */
+static bool linear_partial(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
+  bool few[32], *unknown = mx_room(c, few, 32, o->n_in, sizeof *unknown);
+  if (!unknown) return false;
+  for (int i = 0; i < o->n_in; i++) unknown[i] = mx_owns(t, o->in[i]);
+  bool ok = o->prim->partial(c, t, o, unknown, out);
+  mx_room_free(c, unknown, few, o->n_in, sizeof *unknown);
+  return ok;
+}
+
 static bool process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
   if (!t) return mx_eval_process(c, o, out);
   switch (t->kind) {
-  case MX_TRACE_STAGE:
-  case MX_TRACE_LINEAR: return mx_stage_process(c, t, o, out);
+  case MX_TRACE_STAGE: return mx_stage_process(c, t, o, out);
+  case MX_TRACE_LINEAR: return o->prim->partial ? linear_partial(c, t, o, out) : mx_stage_process(c, t, o, out);
   case MX_TRACE_DUAL: return mx_dual_process(c, t, o, out);
   default: return mx_batch_process(c, t, o, out);
   }

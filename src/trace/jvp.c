@@ -37,8 +37,7 @@ static bool jvp_by_operand(mx_ctx *c, mx_op *o, mx_array *const *tangents, mx_ar
 }
 
 static bool dual_bind(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **primals, mx_array **tangents, const mx_aval **avals,
-                      mx_array **out) {
-  mx_array *out_tangents[MX_MAX_OUT] = {0};
+                      mx_array **out, mx_array **out_tangents) {
   for (int i = 0; i < o->n_in; i++) {
     primals[i] = primal_of(t, o->in[i]);
     tangents[i] = tangent_of(t, o->in[i]);
@@ -47,6 +46,7 @@ static bool dual_bind(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **primals, mx_a
   mx_op inner = *o;
   inner.in = primals;
   inner.in_aval = avals;
+  for (int k = 0; k < o->n_out; k++) out_tangents[k] = NULL;
   bool (*rule)(mx_ctx *, const mx_op *, mx_array *const *, mx_array **, mx_array **) = o->prim->jvp;
   bool ok =
       rule ? rule(c, &inner, tangents, out, out_tangents) : jvp_by_operand(c, &inner, tangents, out, out_tangents);
@@ -55,19 +55,14 @@ static bool dual_bind(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **primals, mx_a
 }
 
 bool mx_dual_process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
-  mx_array *few[32], **operands = few;
-  const mx_aval *few_avals[16], **avals = few_avals;
-  size_t n = (size_t)o->n_in;
-  if (o->n_out > MX_MAX_OUT) return mx_no_rule(c, o->prim, "jvp"), false;
-  if (n > 16) {
-    operands = mx_new(c, 2 * n * sizeof *operands);
-    avals = mx_new(c, n * sizeof *avals);
-  }
-  bool ok = operands && avals && dual_bind(c, t, o, operands, operands + n, avals, out);
-  if (n > 16) {
-    mx_free(c->engine, operands, 2 * n * sizeof *operands);
-    mx_free(c->engine, avals, n * sizeof *avals);
-  }
+  mx_array *few[32], **operands = mx_room(c, few, 32, 2 * o->n_in, sizeof *operands);
+  mx_array *few_out[MX_MAX_OUT], **out_tangents = mx_room(c, few_out, MX_MAX_OUT, o->n_out, sizeof *out_tangents);
+  const mx_aval *few_avals[16], **avals = mx_room(c, few_avals, 16, o->n_in, sizeof *avals);
+  bool ok =
+      operands && avals && out_tangents && dual_bind(c, t, o, operands, operands + o->n_in, avals, out, out_tangents);
+  mx_room_free(c, operands, few, 2 * o->n_in, sizeof *operands);
+  mx_room_free(c, out_tangents, few_out, o->n_out, sizeof *out_tangents);
+  mx_room_free(c, avals, few_avals, o->n_in, sizeof *avals);
   return ok;
 }
 

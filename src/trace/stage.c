@@ -1,6 +1,27 @@
 /* stage.c: recording equations. STAGE records all that is bound; LINEAR (the tape of linearize) what depends on
  * tangents. */
-#include "trace_impl.h"
+#include "control_impl.h"
+
+static mx_array *new_var(mx_ctx *c, mx_trace *t, int32_t var) {
+  mx_array *x = mx_tracer_new(c, t, t->kind == MX_TRACE_STAGE ? MX_STAGED : MX_LINEAR, t->program->avals[var]);
+  if (x) x->var = var;
+  return x;
+}
+
+/* An array that an outer trace knows as one of its inputs (a captured one) is that input here too: its tracer is the
+ * constant. */
+static mx_array *outer_input(mx_ctx *c, mx_trace *t, mx_array *x) {
+  for (mx_trace *outer = t->parent; outer; outer = outer->parent)
+    for (int i = 0; i < outer->n_known; i++) {
+      if (outer->known[i] != x) continue;
+      for (int k = 0; k < t->program->n_const; k++) {
+        mx_array *had = t->program->consts[k];
+        if (mx_owns(outer, had) && had->var == i) return had;
+      }
+      return new_var(c, outer, i);
+    }
+  return x;
+}
 
 static int32_t operand(mx_ctx *c, mx_trace *t, mx_array *x) {
   if (mx_owns(t, x)) return x->var;
@@ -10,13 +31,8 @@ static int32_t operand(mx_ctx *c, mx_trace *t, mx_array *x) {
     mx_fail(c, MLAX_STATE, "a traced value made at %s is used outside its transformation", mx_site_text(c, x->site));
     return -1;
   }
-  return mx_program_const(c, t->program, x);
-}
-
-static mx_array *new_var(mx_ctx *c, mx_trace *t, int32_t var) {
-  mx_array *x = mx_tracer_new(c, t, t->kind == MX_TRACE_STAGE ? MX_STAGED : MX_LINEAR, t->program->avals[var]);
-  if (x) x->var = var;
-  return x;
+  if (x->tag == MX_VALUE && t->parent) x = outer_input(c, t, x);
+  return x ? mx_program_const(c, t->program, x) : -1;
 }
 
 static bool record(mx_ctx *c, mx_trace *t, mx_op *o, int32_t *vars, mx_array **out) {
@@ -32,16 +48,16 @@ static bool record(mx_ctx *c, mx_trace *t, mx_op *o, int32_t *vars, mx_array **o
 }
 
 bool mx_stage_process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
-  mx_aval avals[MX_MAX_OUT];
-  if (o->n_out > MX_MAX_OUT)
-    return mx_fail(c, MLAX_UNSUPPORTED, "%s of more than %d results", o->prim->name, MX_MAX_OUT), false;
-  for (int k = 0; k < o->n_out; k++) avals[k].weak = false;
-  if (!o->prim->shape(c, o, avals)) return false;
+  mx_aval few_avals[MX_MAX_OUT], *avals = mx_room(c, few_avals, MX_MAX_OUT, o->n_out, sizeof *avals);
+  int32_t few[16], *vars = mx_room(c, few, 16, o->n_in, sizeof *vars);
+  bool ok = avals && vars;
+  for (int k = 0; ok && k < o->n_out; k++) avals[k].weak = false;
+  ok = ok && o->prim->shape(c, o, avals);
   o->out_aval = avals;
-  int32_t few[16], *vars = few;
-  if (o->n_in > 16 && !(vars = mx_new(c, (size_t)o->n_in * sizeof *vars))) return false;
-  bool ok = record(c, t, o, vars, out);
-  if (vars != few) mx_free(c->engine, vars, (size_t)o->n_in * sizeof *vars);
+  ok = ok && record(c, t, o, vars, out);
+  o->out_aval = NULL;
+  mx_room_free(c, avals, few_avals, o->n_out, sizeof *avals);
+  mx_room_free(c, vars, few, o->n_in, sizeof *vars);
   return ok;
 }
 
@@ -66,8 +82,8 @@ static bool stage_results(mx_ctx *c, mx_trace *t, const mx_list *out, mx_list *c
   return mx_program_finish(c, t->program, captured);
 }
 
-bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in, mx_program **program,
-              mx_list *captured) {
+bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in,
+              mx_program **program, mx_list *captured) {
   *program = NULL;
   int mark = mx_frame_mark(c);
   mx_trace *t = mx_trace_begin(c, MX_TRACE_STAGE);
@@ -99,22 +115,30 @@ static void last_uses(const mx_program *p, int32_t *last) {
   for (int k = 0; k < p->n_out; k++) last[p->outs[k]] = p->n_eqn;
 }
 
-static bool eval_equation(mx_ctx *c, const mx_program *p, int i, mx_array **env, mx_array **operands) {
+/* A check of positions that is made only where pred holds, and where its own predicate does. */
+static int guarded(mx_ctx *c, const mx_eqn *e, mx_array *pred, mx_array **operands) {
+  if (!pred || e->prim->id != MX_PRIM_check_index) return e->n_in;
+  operands[1] = e->n_in > 1 ? mx_and(c, operands[1], pred) : pred;
+  return 2;
+}
+
+static bool eval_equation(mx_ctx *c, const mx_program *p, int i, mx_array **env, mx_array *pred, mx_array **operands) {
   const mx_eqn *e = &p->eqns[i];
   for (int k = 0; k < e->n_in; k++) operands[k] = env[e->in[k]];
   int mark = mx_frame_mark(c);
   c->site = e->site;
-  bool ok = mx_bind(c, e->prim, e->params, operands, e->n_in, env + e->out, e->n_out);
+  bool ok = mx_bind(c, e->prim, e->params, operands, guarded(c, e, pred, operands), env + e->out, e->n_out);
   for (int k = 0; ok && k < e->n_out; k++) mx_retain(env[e->out + k]);
   mx_frame_release(c, mark);
   return ok;
 }
 
-static bool eval_equations(mx_ctx *c, const mx_program *p, mx_array **env, int32_t *last, mx_array **operands) {
+static bool eval_equations(mx_ctx *c, const mx_program *p, mx_array **env, int32_t *last, mx_array *pred,
+                           mx_array **operands) {
   uint32_t site = c->site;
   bool ok = true;
   for (int i = 0; ok && i < p->n_eqn; i++) {
-    ok = mx_poll(c) && eval_equation(c, p, i, env, operands);
+    ok = mx_poll(c) && eval_equation(c, p, i, env, pred, operands);
     const mx_eqn *e = &p->eqns[i];
     for (int k = 0; ok && k < e->n_in; k++)
       if (last[e->in[k]] == i) {
@@ -129,7 +153,11 @@ static bool eval_equations(mx_ctx *c, const mx_program *p, mx_array **env, int32
 }
 
 bool mx_program_eval(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_array **out) {
-  int widest = 1;
+  return mx_program_eval_where(c, p, in, NULL, out);
+}
+
+bool mx_program_eval_where(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_array *pred, mx_array **out) {
+  int widest = 2;
   for (int i = 0; i < p->n_eqn; i++)
     if (p->eqns[i].n_in > widest) widest = p->eqns[i].n_in;
   size_t n = (size_t)p->n_var + 1;
@@ -140,7 +168,7 @@ bool mx_program_eval(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_arr
     last_uses(p, last);
     for (int v = 0; v < p->n_in; v++) env[v] = mx_retain(in[v]);
     for (int k = 0; k < p->n_const; k++) env[p->n_in + k] = mx_retain(p->consts[k]);
-    ok = eval_equations(c, p, env, last, operands);
+    ok = eval_equations(c, p, env, last, pred, operands);
   }
   for (int k = 0; ok && k < p->n_out; k++) ok = (out[k] = mx_keep(c, mx_retain(env[p->outs[k]]))) != NULL;
   for (int v = 0; env && v < p->n_var; v++) mx_release(env[v]);

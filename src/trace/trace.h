@@ -25,12 +25,12 @@ typedef struct mx_trace {
   mx_trace_kind kind;
   bool live; /* false once its function has returned */
   struct mx_trace *parent;
-  mx_program *program; /* STAGE, LINEAR: being built */
-  int64_t size;        /* BATCH: length of the mapped axis */
-  const char *name;    /* BATCH: axis name, or NULL (borrowed from the caller) */
+  mx_program *program;    /* STAGE, LINEAR: being built */
+  int64_t size;           /* BATCH: length of the mapped axis */
+  const char *name;       /* BATCH: axis name, or NULL (borrowed from the caller) */
   mx_array *const *known; /* STAGE: arrays that are inputs by identity (captured ones), by input; NULL entries: none */
   int n_known;
-  uint64_t serial;     /* counts up; deeper traces have greater ones */
+  uint64_t serial; /* counts up; deeper traces have greater ones */
 } mx_trace;
 
 /* A function to be transformed, supplied by api/ (or by a program): adds its results to `out`; false with an error
@@ -40,11 +40,11 @@ typedef struct mx_function {
   void *state;
 } mx_function;
 
-/* Records f on inputs of these avals. known[i] (known may be NULL) is an array that f reaches by itself, as an upvalue: wherever it
- * appears it stands for input i. The result's constants are values; arrays of outer traces that f used are given back in `captured`,
- * and are the inputs behind the n_in. */
-bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in, mx_program **program,
-              mx_list *captured);
+/* Records f on inputs of these avals. known[i] (known may be NULL) is an array that f reaches by itself, as an upvalue:
+ * wherever it appears it stands for input i. The result's constants are values; arrays of outer traces that f used are
+ * given back in `captured`, and are the inputs behind the n_in. */
+bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *const *known, int n_in,
+              mx_program **program, mx_list *captured);
 
 /* Results and their tangents (NULL: zero); tangents[i] may be NULL. */
 bool mx_jvp(mx_ctx *c, mx_function f, mx_array *const *primals, mx_array *const *tangents, int n, mx_list *out,
@@ -66,6 +66,16 @@ bool mx_linear_transpose(mx_ctx *c, const mx_linear *l, mx_array *const *cotange
                          mx_list *out); /* one an active input; NULL: zero */
 void mx_linear_release(mx_linear *l);
 
+/* The cotangents of the inputs of p with linear_in (NULL: all), in which it is linear, from those of its results; in[i]
+ * are the values of the others. NULL cotangents are zero, on both sides; ct_in are borrowed. */
+bool mx_program_transpose(mx_ctx *c, const mx_program *p, const bool *linear_in, mx_array *const *in,
+                          mx_array *const *ct_out, mx_array **ct_in);
+/* Splits p by what is known: `known` computes, of the known inputs in order, the results that need no unknown one, then
+ * the residuals; `unknown` the other results, of the unknown inputs in order, then the residuals. out_unknown (n_out,
+ * in and out): results that must be unknown; set for all that are. */
+bool mx_program_split(mx_ctx *c, const mx_program *p, const bool *unknown_in, bool *out_unknown, mx_program **known,
+                      mx_program **unknown);
+
 /* f over the axes of its inputs (-1: not mapped), all of length `size`. Results are whole values; out_axes (room for
  * the results is made; mx_free'd by mx_ints_release) says where each is mapped, -1: it does not depend on the axis. */
 typedef struct mx_ints {
@@ -81,7 +91,8 @@ bool mx_program_eval(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_arr
 
 /* False, with "leaked" pending, for a tracer of a trace that no longer runs; "freed" for a freed array. */
 bool mx_usable(mx_ctx *c, const mx_array *x);
-/* Whether x may be read now: it is a value (or a dual of one), and no running trace counts it among its known inputs. */
+/* Whether x may be read now: it is a value (or a dual of one), and no running trace counts it among its known inputs.
+ */
 bool mx_has_value(const mx_ctx *c, const mx_array *x);
 mx_trace *mx_trace_retain(mx_trace *t);
 void mx_trace_release(mx_trace *t);

@@ -21,4 +21,12 @@ mx_array *mx_tracer_new(mx_ctx *c, mx_trace *t, mx_tag tag, const mx_aval *a); /
 /* The Lua line of the operation that runs now. */
 uint32_t mx_here(mx_ctx *c);
 
+/* Room for n items: the caller's `few` where they suffice, else from the engine. */
+static inline void *mx_room(mx_ctx *c, void *few, int n_few, int n, size_t item) {
+  return n <= n_few ? few : mx_new(c, (size_t)n * item);
+}
+static inline void mx_room_free(mx_ctx *c, void *room, void *few, int n, size_t item) {
+  if (room != few) mx_free(c->engine, room, (size_t)n * item);
+}
+
 #endif

@@ -61,6 +61,8 @@ local function mapped(ds, batch)
 end
 
 --- The table of example i, which counts from 1 or from -1 backwards.
+-- @usage local ds = data.dataset{x = mlax.array{{1, 2}, {3, 4}}}
+-- print(ds[2].x)   --> float32[2] [3 4]
 function methods:example(i)
   local n = #self
   if i == 0 then check.fail("dataset", "index 0: examples count from 1") end
@@ -82,6 +84,9 @@ end
 -- @param size examples a batch
 -- @param options {shuffle = key: in the order permutation(key, #ds); drop_last = false: whether a last short batch is left out}
 -- @return a function for `for`; # gives the number of batches
+-- @usage local ds = data.dataset{x = mlax.range(1, 10)}
+-- for batch in ds:batches(4) do print(batch.x) end   --> int32[4] [1 2 3 4] int32[4] [5 6 7 8] int32[2] [ 9 10]
+-- print(#ds:batches(4, {shuffle = key, drop_last = true}))   --> 2
 function methods:batches(size, options, ...)
   local o = check.options("batches", options, "shuffle drop_last", ...)
   size = check.int("batches", "size", size, 1)
@@ -90,6 +95,7 @@ function methods:batches(size, options, ...)
   local last = o.drop_last and n - n % size or n
   local first = 1
   return setmetatable({}, {
+    __index = function() check.fail("batches", "batches are not counted out: write for batch in ds:batches(n) do") end,
     __len = function() return (last + size - 1) // size end,
     __call = function()
       if first > last then return nil end
@@ -101,6 +107,8 @@ function methods:batches(size, options, ...)
 end
 
 --- A dataset whose batches are f(batch), a function from a table of arrays to another.
+-- @usage local ds = data.dataset{x = mlax.range(1, 3)}:map(function(batch) return {x = batch.x * 2} end)
+-- print(ds[3].x)   --> int32[] 6
 function methods:map(f, ...)
   check.last("map", ...)
   check.callable("map", "f", f)
@@ -110,6 +118,7 @@ function methods:map(f, ...)
 end
 
 --- The first n examples.
+-- @usage print(#data.dataset{x = mlax.ones{10, 2}}:take(3))   --> 3
 function methods:take(n, ...)
   check.last("take", ...)
   n = math.min(check.int("take", "n", n, 0), #self)
@@ -119,6 +128,8 @@ end
 --- Two datasets: floor(fraction * #ds) examples, and the others.
 -- @param fraction between 0 and 1
 -- @param key examples are drawn in the order permutation(key, #ds); nil: as they stand
+-- @usage local part, rest = data.dataset{x = mlax.ones{10, 2}}:split(0.8, key)
+-- print(#part, #rest)   --> 8 2
 function methods:split(fraction, key, ...)
   check.last("split", ...)
   check.number("split", "fraction", fraction)
@@ -132,6 +143,8 @@ end
 
 --- dataset{name = array, ...}
 -- All arrays have the same length along axis 1.
+-- @usage local ds = data.dataset{x = mlax.ones{100, 3}, y = mlax.ones({100}, "int32"), classes = {"cat", "dog"}}
+-- print(#ds, ds.classes[2])   --> 100 dog
 return function(fields, ...)
   check.last("dataset", ...)
   if type(fields) ~= "table" then check.fail("dataset", "a table of arrays is needed (got %s)", check.show(fields)) end

@@ -17,6 +17,8 @@ end
 --- train, test = digits()
 -- Fields: x float32[n,8,8] from 0 to 1 (the file's 0 to 16, divided by 16), y int32[n]: label d + 1 for digit d, classes {"0", ..., "9"}.
 -- The examples are split in the order permutation(key(0), 1797): the first 1,437 to train, the other 360 to test.
+-- @usage local train, test = data.digits()
+-- print(train, #test)   --> dataset of 1437: x = float32[1437,8,8], y = int32[1437] 360
 return function(...)
   check.last("digits", ...)
   local rows, message = read()

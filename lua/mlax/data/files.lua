@@ -11,6 +11,7 @@ end
 
 --- idx(path): an IDX file (MNIST's format), plain or gzip.
 -- @return an array with the shape and dtype that the file says; nil, message
+-- @usage print(data.idx("no-such-file"))   --> nil cannot open 'no-such-file': No such file or directory
 function files.idx(path, ...)
   check.last("idx", ...)
   return core.read_idx(path_of("idx", path))
@@ -20,6 +21,13 @@ end
 -- @param options {header: whether the first line holds names (default: it does if it holds no numbers), separator = ",", skip = lines
 --   to leave out first, classes = the column of names to be numbered from 1, dtype = "float32", missing = the value of an empty cell}
 -- @return an array {rows, columns}, the list of names or nil, the list of classes or nil; nil, message
+-- @usage local name = os.tmpname()
+-- local file = assert(io.open(name, "w"))
+-- file:write("length,width\n1,2\n3,4\n")
+-- file:close()
+-- local x, names = data.csv(name)
+-- os.remove(name)
+-- print(x, names[1])   --> float32[2,2] [[1 2] [3 4]] length
 function files.csv(path, options, ...)
   local o = check.options("csv", options, "header separator skip classes dtype missing", ...)
   return core.read_csv(path_of("csv", path), o)

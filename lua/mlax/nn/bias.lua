@@ -11,9 +11,8 @@ local Bias = mlax.class("Bias")
 -- @param in_features the last axes of the input: a number (the last axis) or a list with one entry an axis: 0 (no bias along it),
 --   1 (one for all of it), -1 or its length (one for each element); {} is a single number
 -- @param options {bias_initializer = initializers.zeros, dtype = "float32" of the kernel}
---
---     local layer = nn.Bias(random.key(0), -1)
---     local y, layer = layer(mlax.ones{32, 10})             -- bias_kernel: float32[10]
+-- @usage local y, layer = nn.Bias(key, -1)(mlax.ones{32, 10})
+-- print(layer.bias_kernel.data.shape[1])   --> 10
 function Bias:init(rng, in_features, options, ...)
   local o = check.options("Bias", options, "bias_initializer dtype", ...)
   self.rng = mlax.Parameter(false, check.key("Bias", "rng", rng))

@@ -10,8 +10,8 @@ local Dense = mlax.class("Dense")
 -- @param rng a key: linear gets fold_in(rng, 0), bias fold_in(rng, 1)
 -- @param out_features the length of the last axis of the result
 -- @param options {kernel_initializer, bias_initializer, accum_dtype, dtype}, as for Linear and Bias
---
---     local y = nn.Dense(random.key(0), 10)(mlax.ones{32, 784})        -- float32[32,10]
+-- @usage local y = nn.Dense(key, 10)(mlax.ones{32, 784})
+-- print(y.shape[1], y.shape[2])   --> 32 10
 function Dense:init(rng, out_features, options, ...)
   local o = check.options("Dense", options, "kernel_initializer bias_initializer accum_dtype dtype", ...)
   check.key("Dense", "rng", rng)

@@ -8,8 +8,10 @@ local Dropout = mlax.class("Dropout")
 --- nn.Dropout(rate, options)
 -- @param rate the probability that an element becomes 0, in [0, 1)
 -- @param options {axis = all: the axis or axes along which elements are drawn; along the others one draw is shared}
---
---     nn.SeriesRng{nn.Dense(k1, 64), nn.Dropout(0.5), nn.Dense(k2, 10)}
+-- @usage local model = nn.SeriesRng{nn.Dense(key, 64), nn.Dropout(0.5), nn.Dense(key, 10)}
+-- local y = model(mlax.ones{2, 3}, random.key(1))          -- training
+-- y = model(mlax.ones{2, 3}, nil, true)                    -- inference
+-- print(y:dims())   --> 2 10
 function Dropout:init(rate, options, ...)
   local o = check.options("Dropout", options, "axis", ...)
   if type(rate) ~= "number" or not (rate >= 0 and rate < 1) then

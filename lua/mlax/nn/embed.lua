@@ -12,8 +12,7 @@ local modes = {error = true, fill = true}
 -- @param rng the key of the kernel {vocab_size, embed_dim}
 -- @param options {embed_initializer = initializers.lecun_normal{in_axis = -1}, dtype = "float32" of the kernel and the result,
 --   mode = "error": ids outside 1 to vocab_size raise; "fill": they give NaN (the least integer of an integer kernel)}
---
---     local y = nn.Embed(random.key(0), 1000, 64)(mlax.array({3, 17}, "int32"))       -- float32[2,64]
+-- @usage print(nn.Embed(key, 1000, 64)(mlax.array({3, 17}, "int32")):dims())   --> 2 64
 function Embed:init(rng, vocab_size, embed_dim, options, ...)
   local o = check.options("Embed", options, "embed_initializer dtype mode", ...)
   self.rng = mlax.Parameter(false, check.key("Embed", "rng", rng))

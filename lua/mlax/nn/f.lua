@@ -7,9 +7,7 @@ local F = mlax.class("F")
 --- nn.F(train_fn, infer_fn)
 -- @param train_fn function(x), or function(x, axis_name), which gets the layer's batch_axis_name
 -- @param infer_fn stands in for it in inference mode; nil: train_fn
---
---     nn.F(nn.functional.relu)
---     nn.F(function(x, axis_name) return x - mlax.pmean(x, axis_name) end)
+-- @usage print((nn.F(nn.functional.relu)(mlax.array{-1, 2})))   --> float32[2] [0 2]
 function F:init(train_fn, infer_fn, ...)
   self.train_fn, self.infer_fn = call.functions("F", train_fn, infer_fn, ...)
 end

@@ -8,8 +8,8 @@ local FRng = mlax.class("FRng")
 --- nn.FRng(train_fn, infer_fn)
 -- @param train_fn function(x, rng), or function(x, rng, axis_name), which gets the layer's batch_axis_name
 -- @param infer_fn stands in for it in inference mode; nil: train_fn
---
---     nn.FRng(function(x, rng) return nn.functional.dropout(x, rng, 0.5, 1) end, nn.functional.identity)
+-- @usage local noise = nn.FRng(function(x, rng) return x + random.normal(rng, x.shape) end, nn.functional.identity)
+-- print((noise(mlax.ones{2}, nil, true)))   --> float32[2] [1 1]
 function FRng:init(train_fn, infer_fn, ...)
   self.train_fn, self.infer_fn = call.functions("FRng", train_fn, infer_fn, ...)
 end

@@ -9,12 +9,13 @@ local where = mlax.where
 local F = {}
 
 --- Gives its arguments, unchanged.
+-- @usage print(F.identity(1, 2))   --> 1 2
 function F.identity(...) return ... end
 
 -- Activations ------------------------------------------------------------------------------------------------------------
 
 --- max(x, 0); the gradient at 0 is 0, NaN stays NaN.
---     F.relu(mlax.array{-1, 2})                 --> float32[2] 0 2
+-- @usage print(F.relu(mlax.array{-1, 2}))   --> float32[2] [0 2]
 function F.relu(x, ...)
   check.last("relu", ...)
   x = check.array("relu", "x", x)
@@ -22,6 +23,7 @@ function F.relu(x, ...)
 end
 
 --- min(max(x, 0), 6); the gradient at 0 and at 6 is 0.
+-- @usage print(F.relu6(mlax.array{-1, 2, 8}))   --> float32[3] [0 2 6]
 function F.relu6(x, ...)
   check.last("relu6", ...)
   x = check.array("relu6", "x", x)
@@ -30,6 +32,7 @@ end
 
 --- x where x > 0, else alpha (e^x - 1).
 -- @param options {alpha = 1}
+-- @usage print(F.elu(mlax.array{-1, 2}))   --> float32[2] [-0.63212 2.00000]
 function F.elu(x, options, ...)
   local alpha = check.options("elu", options, "alpha", ...).alpha or 1.0
   x = check.array("elu", "x", x)
@@ -38,6 +41,7 @@ function F.elu(x, options, ...)
 end
 
 --- The self-normalising elu of Klambauer et al. (2017): 1.0507 elu(x, 1.67326).
+-- @usage print(F.selu(mlax.array{-1, 2}))   --> float32[2] [-1.11133 2.10140]
 function F.selu(x, ...)
   check.last("selu", ...)
   x = check.array("selu", "x", x)
@@ -46,6 +50,7 @@ end
 
 --- x where x > 0, else alpha (e^(x / alpha) - 1).
 -- @param options {alpha = 1}
+-- @usage print(F.celu(mlax.array{-1, 2}, {alpha = 2}))   --> float32[2] [-0.78694 2.00000]
 function F.celu(x, options, ...)
   local alpha = check.options("celu", options, "alpha", ...).alpha or 1.0
   x = check.array("celu", "x", x)
@@ -55,6 +60,7 @@ end
 
 --- x where x >= 0, else negative_slope x.
 -- @param options {negative_slope = 0.01}
+-- @usage print(F.leaky_relu(mlax.array{-1, 2}, {negative_slope = 0.5}))   --> float32[2] [-0.5 2.0]
 function F.leaky_relu(x, options, ...)
   local slope = check.options("leaky_relu", options, "negative_slope", ...).negative_slope or 0.01
   x = check.array("leaky_relu", "x", x)
@@ -63,6 +69,7 @@ end
 
 --- x times the probability that a standard normal value is below x (Hendrycks and Gimpel 2016).
 -- @param options {approximate = true}: the tanh form; false: the exact one by erfc
+-- @usage print(F.gelu(mlax.array{0, 1}, {approximate = false}))   --> float32[2] [0.000000 0.841345]
 function F.gelu(x, options, ...)
   local approximate = check.options("gelu", options, "approximate", ...).approximate
   x = check.array("gelu", "x", x)
@@ -71,6 +78,7 @@ function F.gelu(x, options, ...)
 end
 
 --- x sigmoid(x), also known as swish.
+-- @usage print(F.silu(mlax.array{0, 1}))   --> float32[2] [0.000000 0.731059]
 function F.silu(x, ...)
   check.last("silu", ...)
   x = check.array("silu", "x", x)
@@ -78,12 +86,14 @@ function F.silu(x, ...)
 end
 
 --- log(1 + e^x).
+-- @usage print(F.softplus(mlax.array{0, 100}))   --> float32[2] [ 0.693 100.000]
 function F.softplus(x, ...)
   check.last("softplus", ...)
   return check.array("softplus", "x", x):logaddexp(0)
 end
 
 --- x / (|x| + 1).
+-- @usage print(F.softsign(mlax.array{-1, 3}))   --> float32[2] [-0.50 0.75]
 function F.softsign(x, ...)
   check.last("softsign", ...)
   x = check.array("softsign", "x", x)
@@ -91,6 +101,7 @@ function F.softsign(x, ...)
 end
 
 --- x between -1 and 1, and these beyond.
+-- @usage print(F.hard_tanh(mlax.array{-2, 0.5, 2}))   --> float32[3] [-1.0 0.5 1.0]
 function F.hard_tanh(x, ...)
   check.last("hard_tanh", ...)
   x = check.array("hard_tanh", "x", x)
@@ -98,6 +109,7 @@ function F.hard_tanh(x, ...)
 end
 
 --- relu6(x + 3) / 6.
+-- @usage print(F.hard_sigmoid(mlax.array{-4, 0, 4}))   --> float32[3] [0.0 0.5 1.0]
 function F.hard_sigmoid(x, ...)
   check.last("hard_sigmoid", ...)
   x = check.array("hard_sigmoid", "x", x)
@@ -105,6 +117,7 @@ function F.hard_sigmoid(x, ...)
 end
 
 --- x hard_sigmoid(x).
+-- @usage print(F.hard_swish(mlax.array{-4, 0, 4}))   --> float32[3] [-0 0 4]
 function F.hard_swish(x, ...)
   check.last("hard_swish", ...)
   x = check.array("hard_swish", "x", x)
@@ -112,6 +125,7 @@ function F.hard_swish(x, ...)
 end
 
 --- x tanh(softplus(x)) (Misra 2019).
+-- @usage print(F.mish(mlax.array{0, 1}))   --> float32[2] [0.000000 0.865098]
 function F.mish(x, ...)
   check.last("mish", ...)
   x = check.array("mish", "x", x)
@@ -119,6 +133,9 @@ function F.mish(x, ...)
 end
 
 --- The first half of an axis times the sigmoid of the second (Dauphin et al. 2017). The axis becomes half as long.
+-- @param x its length along the axis must be even
+-- @param axis from 1, or from -1 backwards
+-- @usage print(F.glu(mlax.array{4, 0}, 1))   --> float32[1] [2]
 function F.glu(x, axis, ...)
   check.last("glu", ...)
   x = check.array("glu", "x", x)
@@ -130,6 +147,7 @@ end
 
 --- e^x divided by its sum along an axis.
 -- @param axis default: the last
+-- @usage print(F.softmax(mlax.zeros{4}))   --> float32[4] [0.25 0.25 0.25 0.25]
 function F.softmax(x, axis, ...)
   check.last("softmax", ...)
   return mlax.softmax(check.array("softmax", "x", x), axis or -1)
@@ -137,6 +155,7 @@ end
 
 --- x minus logsumexp(x) along an axis.
 -- @param axis default: the last
+-- @usage print(F.log_softmax(mlax.zeros{4}))   --> float32[4] [-1.38629 -1.38629 -1.38629 -1.38629]
 function F.log_softmax(x, axis, ...)
   check.last("log_softmax", ...)
   return mlax.log_softmax(check.array("log_softmax", "x", x), axis or -1)
@@ -164,7 +183,7 @@ end
 
 --- (x - mean) / sqrt(variance + epsilon) over one axis or a list of axes.
 -- @param options {epsilon = 1e-5}
---     F.layer_norm(mlax.array{{1, 3}}, -1)      --> float32[1,2] -0.999995 0.999995
+-- @usage print(F.layer_norm(mlax.array{{1, 3}}, -1))   --> float32[1,2] [[-0.999995 0.999995]]
 function F.layer_norm(x, axis, options, ...)
   local epsilon = check.options("layer_norm", options, "epsilon", ...).epsilon or 1e-5
   x = check.array("layer_norm", "x", x)
@@ -173,6 +192,7 @@ end
 
 --- x / sqrt(mean(x^2) + epsilon) over one axis or a list of axes (Zhang and Sennrich 2019).
 -- @param options {epsilon = 1e-6}
+-- @usage print(F.rms_norm(mlax.array{{3, 4}}, -1))   --> float32[1,2] [[0.84853 1.13137]]
 function F.rms_norm(x, axis, options, ...)
   local epsilon = check.options("rms_norm", options, "epsilon", ...).epsilon or 1e-6
   x = check.array("rms_norm", "x", x)
@@ -197,6 +217,7 @@ end
 -- @param axis "all", "channel_last", "channel_first" (all but the channels), a number or a list
 -- @param batch_axis_name names bound by an enclosing vmap; nil: none
 -- @param epsilon default 1e-5
+-- @usage print(F.z_norm(mlax.array{{1, 10}, {3, 30}}, "channel_last"))   --> float32[2,2] [[-0.99999 -1.00000] [ 0.99999 1.00000]]
 function F.z_norm(x, axis, batch_axis_name, epsilon, ...)
   check.last("z_norm", ...)
   x = check.array("z_norm", "x", x)
@@ -209,7 +230,8 @@ end
 -- @param rng a key
 -- @param rate 0 <= rate < 1
 -- @param axis the axis or axes along which elements are drawn; along the others one draw is shared
---     F.dropout(x, random.key(0), 0.5, {1, 2})
+-- @usage local y = F.dropout(mlax.ones{4, 8}, key, 0.5, {1, 2})
+-- print(y:eq(0):logical_or(y:eq(2)):all():item())   --> true
 function F.dropout(x, rng, rate, axis, ...)
   check.last("dropout", ...)
   x = check.array("dropout", "x", x)
@@ -229,6 +251,7 @@ end
 -- @param q {..., len_q, depth}
 -- @param k {..., len_k, depth}
 -- @return {..., len_q, len_k}
+-- @usage print(F.dot_product_attention_logits(mlax.ones{3, 4}, mlax.ones{2, 4}))   --> float32[3,2] [[2 2] [2 2] [2 2]]
 function F.dot_product_attention_logits(q, k, ...)
   local op = "dot_product_attention_logits"
   check.last(op, ...)
@@ -243,6 +266,7 @@ end
 -- @param w {..., len_q, len_k}
 -- @param v {..., len_k, depth}
 -- @return {..., len_q, depth}
+-- @usage print(F.apply_attention_weights(mlax.array{{0.5, 0.5}}, mlax.array{{2}, {4}}))   --> float32[1,1] [[3]]
 function F.apply_attention_weights(w, v, ...)
   local op = "apply_attention_weights"
   check.last(op, ...)
@@ -259,6 +283,9 @@ local masked = {float16 = -0.7 * 65504, bfloat16 = -0.7 * 3.3895313892515355e38,
 
 --- softmax(q k^T / sqrt(depth)) v.
 -- @param options {mask = bool {..., len_q, len_k}, true where attention may go; causal = false: query i sees keys 1 to i}
+-- @return {..., len_q, depth of v}
+-- @usage local x = random.normal(key, {5, 8})
+-- print(F.scaled_dot_product_attention(x, x, x, {causal = true}):dims())   --> 5 8
 function F.scaled_dot_product_attention(q, k, v, options, ...)
   local op = "scaled_dot_product_attention"
   local o = check.options(op, options, "mask causal", ...)

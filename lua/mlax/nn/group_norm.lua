@@ -9,8 +9,7 @@ local GroupNorm = mlax.class("GroupNorm")
 --- nn.GroupNorm(rng, groups, options)
 -- @param groups how many groups the channels, the last axis, are divided into; each is normalised together with all other axes
 -- @param options {epsilon = 1e-5}
---
---     local y = mlax.vmap(nn.GroupNorm(random.key(0), 4))(mlax.ones{32, 8, 8, 16})
+-- @usage print(mlax.vmap(nn.GroupNorm(key, 4))(mlax.ones{32, 8, 8, 16}):dims())   --> 32 8 8 16
 function GroupNorm:init(rng, groups, options, ...)
   local o = check.options("GroupNorm", options, "epsilon", ...)
   self.groups = check.int("GroupNorm", "groups", groups, 1)

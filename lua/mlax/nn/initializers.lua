@@ -12,12 +12,16 @@ local random = mlax.random
 local I = {}
 
 --- All zeros; itself an initializer.
+-- @usage print(initializers.zeros(nil, {2}))   --> float32[2] [0 0]
 function I.zeros(_, shape, dtype) return mlax.zeros(shape, dtype or "float32") end
 
 --- All ones; itself an initializer.
+-- @usage print(initializers.ones(nil, {2}, "int32"))   --> int32[2] [1 1]
 function I.ones(_, shape, dtype) return mlax.ones(shape, dtype or "float32") end
 
 --- Every element is v.
+-- @param v a number, boolean, or an array that broadcasts to the shape asked for
+-- @usage print(initializers.constant(3)(nil, {2}))   --> float32[2] [3 3]
 function I.constant(v, ...)
   check.last("constant", ...)
   if not mlax.is_array(v) and type(v) ~= "boolean" then check.number("constant", "v", v) end
@@ -46,12 +50,15 @@ end
 local function draw_truncated(key, shape, options) return random.truncated_normal(key, -2, 2, shape, options) end
 
 --- uniform(scale = 0.01): evenly in [0, scale).
+-- @usage print(initializers.uniform(2)(key, {100}):max():lt(2))   --> bool[] true
 I.uniform = scaled("uniform", 1e-2, random.uniform)
 
 --- normal(stddev = 0.01).
+-- @usage print(initializers.normal(0.1)(key, {2, 3}):dims())   --> 2 3
 I.normal = scaled("normal", 1e-2, random.normal)
 
 --- truncated_normal(stddev = 0.01): stddev times a normal value cut to [-2, 2]; the cut is not made up for.
+-- @usage print(initializers.truncated_normal(1)(key, {100}):abs():max():le(2))   --> bool[] true
 I.truncated_normal = scaled("truncated_normal", 1e-2, draw_truncated)
 
 -- The caller's lists are his: he may change them.
@@ -108,6 +115,8 @@ end
 -- @param mode "fan_in", "fan_out", "fan_avg" or "fan_geo_avg"
 -- @param distribution "truncated_normal" (cut to two standard deviations), "normal" or "uniform"
 -- @param options {in_axis = -2, out_axis = -1, batch_axis = {}}: numbers or lists; the other axes are the receptive field
+-- @return init(key, shape, dtype) -> array; a shape of fewer than 2 axes raises
+-- @usage print(initializers.variance_scaling(1, "fan_in", "normal")(key, {784, 10}):dims())   --> 784 10
 function I.variance_scaling(scale, mode, distribution, options, ...)
   local op = "variance_scaling"
   local o = check.options(op, options, "in_axis out_axis batch_axis", ...)
@@ -157,6 +166,8 @@ end
 --- A matrix with orthonormal columns (or rows, where there are more columns), evenly distributed over all such (Saxe et al. 2014).
 -- @param scale default 1
 -- @param options {column_axis = -1}: all other axes together are the other side of the matrix
+-- @usage local q = initializers.orthogonal(1)(key, {4, 2})
+-- print(mlax.allclose(q.T:matmul(q), mlax.eye(2), {atol = 1e-5}))   --> bool[] true
 function I.orthogonal(scale, options, ...)
   if type(scale) == "table" then scale, options = nil, scale end
   local o = check.options("orthogonal", options, "column_axis", ...)

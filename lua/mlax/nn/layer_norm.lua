@@ -8,8 +8,7 @@ local LayerNorm = mlax.class("LayerNorm")
 
 --- nn.LayerNorm(rng, options)
 -- @param options {axis = -1: a number or a list, epsilon = 1e-5, scale = true, bias = true: parameters over `axis`}
---
---     local y = nn.LayerNorm(random.key(0))(mlax.ones{32, 64})         -- float32[32,64]
+-- @usage print((nn.LayerNorm(key)(mlax.array{{1, 3}})))   --> float32[1,2] [[-0.999995 0.999995]]
 function LayerNorm:init(rng, options, ...)
   local o = check.options("LayerNorm", options, "axis epsilon scale bias", ...)
   self.axis, self.epsilon = o.axis or -1, o.epsilon or 1e-5

@@ -11,9 +11,8 @@ local Linear = mlax.class("Linear")
 -- @param options {transposed_kernel = false: the kernel is {in, out}; true: {out, in},
 --   kernel_initializer = initializers.lecun_normal(), asked for the shape {in, out},
 --   dtype = "float32" of the kernel, accum_dtype of the product and its result (default: the input's)}
---
---     local layer = nn.Linear(random.key(0), 10)
---     local y, layer = layer(mlax.ones{32, 784})            -- y: float32[32,10]
+-- @usage local y, layer = nn.Linear(key, 10)(mlax.ones{32, 784})
+-- print(y:dims())   --> 32 10
 function Linear:init(rng, out_features, options, ...)
   local o = check.options("Linear", options, "transposed_kernel kernel_initializer dtype accum_dtype", ...)
   self.rng = mlax.Parameter(false, check.key("Linear", "rng", rng))

@@ -6,8 +6,8 @@ local Parallel = mlax.class("Parallel")
 
 --- nn.Parallel(list)
 -- @param list modules; it is copied into layers = Parameter(nil, list)
---
---     local ys = nn.Parallel{nn.Linear(k1, 3), nn.F(mlax.sin)}({x1, x2})
+-- @usage local ys = nn.Parallel{nn.F(mlax.sin), nn.F(mlax.cos)}{mlax.zeros{1}, mlax.zeros{1}}
+-- print(ys[1], ys[2])   --> float32[1] [0] float32[1] [1]
 function Parallel:init(list, ...)
   self.layers = layers.parameter("Parallel", list, ...)
 end

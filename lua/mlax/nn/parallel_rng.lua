@@ -6,8 +6,8 @@ local ParallelRng = mlax.class("ParallelRng")
 
 --- nn.ParallelRng(list)
 -- @param list modules; it is copied into layers = Parameter(nil, list)
---
---     local ys = nn.ParallelRng{nn.Linear(k1, 3), nn.Dropout(0.5)}({x1, x2}, rng)
+-- @usage local both = nn.ParallelRng{nn.Dropout(0.5), nn.F(mlax.cos)}
+-- print(#both({mlax.ones{3}, mlax.zeros{1}}, key))   --> 2
 function ParallelRng:init(list, ...)
   self.layers = layers.parameter("ParallelRng", list, ...)
 end

@@ -8,8 +8,7 @@ local RMSNorm = mlax.class("RMSNorm")
 
 --- nn.RMSNorm(rng, options)
 -- @param options {axis = -1: a number or a list, epsilon = 1e-6, scale = true: a parameter over `axis`}
---
---     local y = nn.RMSNorm(random.key(0))(mlax.ones{32, 64})           -- float32[32,64]
+-- @usage print((nn.RMSNorm(key)(mlax.array{{3, 4}})))   --> float32[1,2] [[0.84853 1.13137]]
 function RMSNorm:init(rng, options, ...)
   local o = check.options("RMSNorm", options, "axis epsilon scale", ...)
   self.axis, self.epsilon = o.axis or -1, o.epsilon or 1e-6

@@ -11,9 +11,8 @@ local Scaler = mlax.class("Scaler")
 -- @param in_features the last axes of the input: a number (the last axis) or a list with one entry an axis: 0 (no factor along it),
 --   1 (one for all of it), -1 or its length (one for each element); {} is a single number
 -- @param options {scaler_initializer = initializers.ones, dtype = "float32" of the kernel}
---
---     local layer = nn.Scaler(random.key(0), -1)
---     local y, layer = layer(mlax.ones{32, 10})             -- scaler_kernel: float32[10]
+-- @usage local y, layer = nn.Scaler(key, -1)(mlax.ones{32, 10})
+-- print(layer.scaler_kernel.data.shape[1])   --> 10
 function Scaler:init(rng, in_features, options, ...)
   local o = check.options("Scaler", options, "scaler_initializer dtype", ...)
   self.rng = mlax.Parameter(false, check.key("Scaler", "rng", rng))

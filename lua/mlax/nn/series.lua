@@ -6,8 +6,8 @@ local Series = mlax.class("Series")
 
 --- nn.Series(list)
 -- @param list modules; it is copied into layers = Parameter(nil, list)
---
---     nn.Series{nn.Linear(k1, 512), nn.Bias(k2, -1), nn.F(nn.functional.relu), nn.Linear(k3, 10)}
+-- @usage local model = nn.Series{nn.Linear(key, 3), nn.Bias(key, -1), nn.F(nn.functional.relu)}
+-- print(model(mlax.ones{2, 5}):dims())   --> 2 3
 function Series:init(list, ...)
   self.layers = layers.parameter("Series", list, ...)
 end

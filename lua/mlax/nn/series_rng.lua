@@ -6,8 +6,8 @@ local SeriesRng = mlax.class("SeriesRng")
 
 --- nn.SeriesRng(list)
 -- @param list modules; it is copied into layers = Parameter(nil, list)
---
---     nn.SeriesRng{nn.Linear(k1, 512), nn.FRng(function(x, rng) return nn.functional.dropout(x, rng, 0.5, 1) end)}
+-- @usage local model = nn.SeriesRng{nn.Linear(key, 3), nn.Dropout(0.1)}
+-- print(model(mlax.ones{2, 5}, random.key(1)):dims())   --> 2 3
 function SeriesRng:init(list, ...)
   self.layers = layers.parameter("SeriesRng", list, ...)
 end

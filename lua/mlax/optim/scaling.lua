@@ -12,6 +12,8 @@ local zero_count, next_count = transformation.zero_count, transformation.next_co
 local M = {}
 
 --- Multiplies by a number.
+-- @usage local updates = optim.scale(2):update({mlax.ones{2}}, {})
+-- print(updates[1])   --> float32[2] [2 2]
 function M.scale(v, ...)
   check.last("scale", ...)
   if not mlax.is_array(v) then check.number("scale", "v", v) end
@@ -19,6 +21,11 @@ function M.scale(v, ...)
 end
 
 --- Multiplies by schedule(count), a function of the number of updates before this one.
+-- @usage local t = optim.scale_by_schedule(optim.piecewise(1, {[1] = 0.5}))
+-- local state = t:init{mlax.ones{1}}
+-- local updates
+-- for _ = 1, 2 do updates, state = t:update({mlax.ones{1}}, state) end
+-- print(updates[1])   --> float32[1] [0.5]
 function M.scale_by_schedule(schedule, ...)
   check.last("scale_by_schedule", ...)
   check.callable("scale_by_schedule", "the schedule", schedule)
@@ -30,6 +37,11 @@ end
 
 --- Momentum: t <- g + decay t; gives t, or g + decay t with Nesterov's look ahead.
 -- @param options {nesterov = false}
+-- @usage local t = optim.trace(0.9)
+-- local state = t:init{mlax.ones{1}}
+-- local updates
+-- for _ = 1, 2 do updates, state = t:update({mlax.ones{1}}, state) end
+-- print(updates[1])   --> float32[1] [1.9]
 function M.trace(decay, options, ...)
   local nesterov = check.options("trace", options, "nesterov", ...).nesterov
   check.number("trace", "decay", decay)
@@ -41,6 +53,7 @@ function M.trace(decay, options, ...)
 end
 
 --- Cuts each element to [-v, v].
+-- @usage print(optim.clip(1):update({mlax.array{-3, 0.5}}, {})[1])   --> float32[2] [-1.0 0.5]
 function M.clip(v, ...)
   check.last("clip", ...)
   check.number("clip", "v", v)
@@ -60,6 +73,7 @@ local function squared_norm(t)
 end
 
 --- The length of a tree seen as one vector; of an empty tree 0.
+-- @usage print(optim.global_norm{a = mlax.array{3}, b = mlax.array{4}})   --> float32[] 5
 function M.global_norm(t, ...)
   check.last("global_norm", ...)
   local total = squared_norm(t)
@@ -67,6 +81,7 @@ function M.global_norm(t, ...)
 end
 
 --- Scales all updates together so that their global norm is at most v.
+-- @usage print(optim.clip_by_global_norm(1):update({mlax.array{3, 4}}, {})[1])   --> float32[2] [0.6 0.8]
 function M.clip_by_global_norm(v, ...)
   check.last("clip_by_global_norm", ...)
   check.number("clip_by_global_norm", "v", v)
@@ -81,6 +96,7 @@ function M.clip_by_global_norm(v, ...)
 end
 
 --- Adds v times the parameters.
+-- @usage print(optim.add_decayed_weights(0.5):update({mlax.zeros{1}}, {}, {mlax.array{4}})[1])   --> float32[1] [2]
 function M.add_decayed_weights(v, ...)
   check.last("add_decayed_weights", ...)
   check.number("add_decayed_weights", "v", v)
@@ -104,6 +120,8 @@ end
 
 --- Adam's scaling (Kingma and Ba 2014): mean / (sqrt(mean of squares + eps_root) + eps), both without bias.
 -- @param options {b1 = 0.9, b2 = 0.999, eps = 1e-8, eps_root = 0, nesterov = false}
+-- @usage local t = optim.scale_by_adam()
+-- print(t:update({mlax.array{5}}, t:init{mlax.ones{1}})[1])   --> float32[1] [0.999993]
 function M.scale_by_adam(options, ...)
   local o = check.options("scale_by_adam", options, "b1 b2 eps eps_root nesterov", ...)
   local b1, b2, eps, eps_root = o.b1 or 0.9, o.b2 or 0.999, o.eps or 1e-8, o.eps_root or 0.0
@@ -125,6 +143,8 @@ end
 
 --- Adamax's scaling: the mean, without bias, over the greatest gradient of late, nu <- max(|g| + eps, b2 nu).
 -- @param options {b1 = 0.9, b2 = 0.999, eps = 1e-8}
+-- @usage local t = optim.scale_by_adamax()
+-- print(t:update({mlax.array{5}}, t:init{mlax.ones{1}})[1])   --> float32[1] [1]
 function M.scale_by_adamax(options, ...)
   local o = check.options("scale_by_adamax", options, "b1 b2 eps", ...)
   local b1, b2, eps = o.b1 or 0.9, o.b2 or 0.999, o.eps or 1e-8
@@ -140,6 +160,8 @@ end
 
 --- g / sqrt(mean of squares + eps) (Hinton 2012); centered: g / sqrt(variance + eps).
 -- @param options {decay = 0.9, eps = 1e-8, initial_scale = 0, centered = false}
+-- @usage local t = optim.scale_by_rms{decay = 0.75, eps = 0}
+-- print(t:update({mlax.array{5}}, t:init{mlax.ones{1}})[1])   --> float32[1] [2]
 function M.scale_by_rms(options, ...)
   local o = check.options("scale_by_rms", options, "decay eps initial_scale centered", ...)
   local decay, eps, first = o.decay or 0.9, o.eps or 1e-8, o.initial_scale or 0.0
@@ -159,6 +181,8 @@ end
 
 --- g / sqrt(sum of squares + eps) (Duchi et al. 2011); 0 where the sum is 0.
 -- @param options {initial_accumulator_value = 0.1, eps = 1e-7}
+-- @usage local t = optim.scale_by_rss{initial_accumulator_value = 0, eps = 0}
+-- print(t:update({mlax.array{5}}, t:init{mlax.ones{1}})[1])   --> float32[1] [1]
 function M.scale_by_rss(options, ...)
   local o = check.options("scale_by_rss", options, "initial_accumulator_value eps", ...)
   local first, eps = o.initial_accumulator_value or 0.1, o.eps or 1e-7
@@ -175,6 +199,8 @@ end
 
 --- Adadelta's scaling (Zeiler 2012): g sqrt(mean of squared updates + eps) / sqrt(mean of squares + eps).
 -- @param options {rho = 0.9, eps = 1e-6}
+-- @usage local t = optim.scale_by_adadelta()
+-- print(t:update({mlax.array{5}}, t:init{mlax.ones{1}})[1]:dims())   --> 1
 function M.scale_by_adadelta(options, ...)
   local o = check.options("scale_by_adadelta", options, "rho eps", ...)
   local rho, eps = o.rho or 0.9, o.eps or 1e-6
@@ -188,6 +214,8 @@ end
 
 --- Lion's scaling (Chen et al. 2023): the sign of b1 m + (1 - b1) g; m <- b2 m + (1 - b2) g.
 -- @param options {b1 = 0.9, b2 = 0.99}
+-- @usage local t = optim.scale_by_lion()
+-- print(t:update({mlax.array{5}}, t:init{mlax.ones{1}})[1])   --> float32[1] [1]
 function M.scale_by_lion(options, ...)
   local o = check.options("scale_by_lion", options, "b1 b2", ...)
   local b1, b2 = o.b1 or 0.9, o.b2 or 0.99
@@ -198,6 +226,8 @@ function M.scale_by_lion(options, ...)
 end
 
 --- Each leaf times the length of its parameter over its own (You et al. 2020); by 1 where one of them is 0.
+-- @usage local t = optim.scale_by_trust_ratio()
+-- print(t:update({mlax.array{2}}, {}, {mlax.array{6}})[1])   --> float32[1] [6]
 function M.scale_by_trust_ratio(...)
   check.last("scale_by_trust_ratio", ...)
   return stateless(function(u, p)
@@ -209,6 +239,8 @@ end
 
 --- An exponential moving average of a sequence of trees.
 -- @param options {debias = true: made up for the zeros that it begins with}
+-- @usage local t = optim.ema(0.5)
+-- print(t:update({mlax.array{4}}, t:init{mlax.ones{1}})[1])   --> float32[1] [4]
 function M.ema(decay, options, ...)
   local debias = check.options("ema", options, "debias", ...).debias
   check.number("ema", "decay", decay)

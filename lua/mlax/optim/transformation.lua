@@ -75,6 +75,7 @@ Transformation.__name = "mlax.optim.transformation"
 -- @param update function(updates, state, params) -> updates, state
 -- @param size the length of the state's list
 -- @param needs_params whether update reads params
+-- @return an object with init, update and step
 function M.new(init, update, size, needs_params)
   return setmetatable({start = init, transform = update, size = size, needs_params = needs_params or false}, Transformation)
 end
@@ -87,6 +88,10 @@ function M.check(op, what, t)
 end
 
 --- The state to begin with.
+-- @param params a tree; a Module that is not initialized raises
+-- @return a list of trees that hold arrays only
+-- @usage local opt = optim.sgd(0.1, {momentum = 0.9})
+-- print(#opt:init{w = mlax.ones{2}})   --> 2
 function Transformation:init(params, ...)
   check.self("init", Transformation, self, "init")
   check.last("init", ...)
@@ -97,6 +102,11 @@ function Transformation:init(params, ...)
 end
 
 --- updates, state = t:update(grads, state, params). params may be left out where the transformation does not read them.
+-- @param grads a tree like the parameters; another structure or shape raises, naming the path
+-- @param state of `init`, or of the update before
+-- @usage local opt = optim.sgd(0.5)
+-- local updates, state = opt:update({mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(updates[1])   --> float32[1] [-0.5]
 function Transformation:update(grads, state, params, ...)
   check.self("update", Transformation, self, "update")
   check.last("update", ...)
@@ -106,6 +116,11 @@ function Transformation:update(grads, state, params, ...)
 end
 
 --- params, state = t:step(params, grads, state): update and apply_updates in one.
+-- @param params, grads trees that fit one another; else it raises, naming the path
+-- @param state of `init`, or of the step before
+-- @usage local opt = optim.sgd(0.5)
+-- local params, state = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.5]
 function Transformation:step(params, grads, state, ...)
   check.self("step", Transformation, self, "step")
   check.last("step", ...)
@@ -132,6 +147,7 @@ function M.like(what, t, updates)
 end
 
 --- params + updates, each in the dtype of its parameter.
+-- @usage print(optim.apply_updates({w = mlax.ones{1}}, {w = mlax.array{0.5}}).w)   --> float32[1] [1.5]
 function M.apply_updates(params, updates, ...)
   check.last("apply_updates", ...)
   check_fit("apply_updates", "update", updates, params)
@@ -143,6 +159,8 @@ end
 
 --- One transformation behind the other.
 -- @param list a list of transformations
+-- @usage local opt = optim.chain{optim.clip_by_global_norm(1), optim.sgd(0.1)}
+-- print(#opt:init{mlax.ones{2}})   --> 2
 function M.chain(list, ...)
   check.last("chain", ...)
   if type(list) ~= "table" or is_transformation(list) then

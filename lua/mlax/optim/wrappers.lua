@@ -74,6 +74,10 @@ end
 
 --- t for the parameters that a mask names; the updates of the others pass unchanged.
 -- @param mask a tree of booleans like the parameters, which may end early, or a function of the parameters that gives one
+-- @usage local t = optim.masked(optim.scale(0), {a = true, b = false})
+-- local params = {a = mlax.ones{1}, b = mlax.ones{1}}
+-- local updates = t:update(params, t:init(params))
+-- print(updates.a, updates.b)   --> float32[1] [0] float32[1] [1]
 function M.masked(t, mask, ...)
   check.last("masked", ...)
   transformation.check("masked", "the first argument", t)
@@ -88,6 +92,9 @@ end
 --- A transformation for each label.
 -- @param transformations {label = transformation}
 -- @param labels a tree of labels (strings) like the parameters, which may end early, or a function of the parameters that gives one
+-- @usage local t = optim.multi_transform({slow = optim.sgd(0.01), fast = optim.sgd(1)}, {a = "slow", b = "fast"})
+-- local params = {a = mlax.ones{1}, b = mlax.ones{1}}
+-- print(t:step(params, params, t:init(params)).b)   --> float32[1] [0]
 function M.multi_transform(transformations, labels, ...)
   local op = "multi_transform"
   check.last(op, ...)
@@ -133,6 +140,11 @@ local function choose(pred, a, b)
 end
 
 --- t on the mean of n gradients, at every n-th update; the updates between are zeros (optax's MultiSteps).
+-- @usage local t = optim.accumulate(optim.sgd(1), 2)
+-- local params = {mlax.zeros{1}}
+-- local state = t:init(params)
+-- for i = 1, 2 do params, state = t:step(params, {mlax.full({1}, i)}, state) end
+-- print(params[1])   --> float32[1] [-1.5]
 function M.accumulate(t, n, ...)
   check.last("accumulate", ...)
   transformation.check("accumulate", "the first argument", t)
@@ -150,6 +162,8 @@ function M.accumulate(t, n, ...)
 end
 
 --- t, but updates with NaN or infinities become zeros and leave its state as it was; after n such in a row they are let through.
+-- @usage local t = optim.apply_if_finite(optim.sgd(1), 5)
+-- print(t:step({mlax.ones{1}}, {mlax.array{0 / 0}}, t:init{mlax.ones{1}})[1])   --> float32[1] [1]
 function M.apply_if_finite(t, n, ...)
   check.last("apply_if_finite", ...)
   transformation.check("apply_if_finite", "the first argument", t)

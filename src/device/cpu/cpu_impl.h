@@ -18,6 +18,8 @@ MX_CPU_FAMILY(index);
 MX_CPU_FAMILY(sort);
 MX_CPU_FAMILY(random);
 MX_CPU_FAMILY(linalg);
+MX_CPU_FAMILY(control);    /* compile/control.c: it runs plans */
+MX_CPU_FAMILY(collective);
 
 /* Row-major copy of t in scratch memory (t's own data where it is row-major already; then *bytes is 0). Freed by mx_scratch_free. */
 void *mx_cpu_contiguous(mx_ctx *c, const mx_tensor *t, size_t *bytes);
