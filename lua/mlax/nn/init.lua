@@ -5,6 +5,9 @@ return {
   functional = names.guard("nn.functional", require "mlax.nn.functional"),
   initializers = names.guard("nn.initializers", require "mlax.nn.initializers"),
   Linear = require "mlax.nn.linear",
+  Conv = require "mlax.nn.conv",
+  MaxPool = require "mlax.nn.max_pool",
+  AvgPool = require "mlax.nn.avg_pool",
   Bias = require "mlax.nn.bias",
   Scaler = require "mlax.nn.scaler",
   F = require "mlax.nn.f",
@@ -19,4 +22,8 @@ return {
   LayerNorm = require "mlax.nn.layer_norm",
   RMSNorm = require "mlax.nn.rms_norm",
   GroupNorm = require "mlax.nn.group_norm",
+  ZNorm = require "mlax.nn.znorm",
+  BatchNorm = require "mlax.nn.batch_norm",
+  Recurrent = require "mlax.nn.recurrent",
+  RecurrentRng = require "mlax.nn.recurrent_rng",
 }
