@@ -397,7 +397,7 @@ case("jit(grad(scan)), vmap(scan)", function()
     local carry, ys = mlax.scan(function(c, row) return (c * x + row):tanh(), c * row end, v, rows)
     return carry:sum() + ys:sum()
   end
-  return mlax.jit(mlax.grad(run))(v, a), mlax.vmap(run, {in_axes = {false, 1}})(v, mlax.stack{a, b}),
+  return mlax.jit(mlax.grad(run))(v, a), mlax.vmap(run, {in_axes = {false, 1}})(v, mlax.stack({a, b}, 1)),
     mlax.vmap(run, {in_axes = {1, false}})(a, b),
     mlax.hessian(run)(v, a), mlax.jvp(function(x) return run(x, a) end, {v}, {v})
 end)
@@ -405,7 +405,8 @@ case("mlax.while_loop", function()
   local function run(x)
     return mlax.while_loop(function(c) return c[1]:lt(3) end, function(c) return {c[1] + x, c[2] * 2} end, {x, v})
   end
-  return run(v[1])[2], mlax.jit(run)(v[1]), mlax.vmap(run)(v), mlax.jvp(function(x) return run(x)[1] end, {v[1]}, {v[1]})
+  return run(v[1])[2], mlax.jit(run)(v[1]), mlax.vmap(run)(v), mlax.jvp(function(x) return run(x)[1] end, {v[1]}, {v[1]}),
+    mlax.jacfwd(function(x) return run(x)[1] end)(v[1])
 end)
 case("mlax.fori_loop", function()
   local function run(n) return mlax.fori_loop(1, n, function(i, c) return c * i end, v) end
@@ -417,7 +418,7 @@ case("mlax.cond", function()
     return mlax.cond(p, function(y) return y:sin() * b, {y} end, function(y) return y * v, {y + 1} end, x)
   end
   return run(true, a), run(bools[2], a), mlax.jit(run)(bools[1], a), mlax.vmap(run, {in_axes = {1, false}})(bools, a),
-    mlax.vmap(run, {in_axes = {false, 1}})(bools[1], mlax.stack{a, b}), mlax.grad(function(x) return (run(bools[1], x)):sum() end)(a),
+    mlax.vmap(run, {in_axes = {false, 1}})(bools[1], mlax.stack({a, b}, 1)), mlax.grad(function(x) return (run(bools[1], x)):sum() end)(a),
     mlax.jvp(function(x) return (run(bools[1], x)) end, {a}, {b})
 end)
 case("mlax.switch", function()
@@ -455,7 +456,7 @@ case("mlax.custom_vjp", function()
     end)(v)
 end)
 each("mlax.", mlax, "psum pmean pmax pmin all_gather", function(f)
-  local function both(x) return f({x, 2.0}, "rows")[1] * f(x, {"columns"}) end
+  local function both(x) return f({x, 2.0}, "rows")[1]:sum() * f(x, {"columns"}) end
   local g = mlax.vmap(mlax.vmap(both, {axis_name = "columns"}), {axis_name = "rows"})
   return g(a), mlax.jit(g)(a), mlax.grad(function(x) return g(x):sum() end)(a)
 end)
