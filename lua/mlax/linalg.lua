@@ -14,7 +14,10 @@ local M = {}
 -- @function cholesky
 -- @param x an array {..., n, n}; a matrix that is not positive definite gives NaN
 -- @return l, of x's shape
--- @usage local l = linalg.cholesky(mlax.array{{4, 2}, {2, 5}})         --> {{2, 0}, {1, 2}}
+-- @usage print(linalg.cholesky(mlax.array{{4, 2}, {2, 5}}))
+-- --> float32[2,2]
+-- --> [[2 0]
+-- -->  [1 2]]
 M.cholesky = core.linalg_cholesky
 
 --- The solution of a x = b.
@@ -22,7 +25,9 @@ M.cholesky = core.linalg_cholesky
 -- @param a an array {..., n, n}
 -- @param b a vector {n}, or right sides {..., n, m}; batch axes broadcast
 -- @return x, a vector {..., n} if b is one, else {..., n, m}
--- @usage local x = linalg.solve(mlax.array{{2, 0}, {0, 4}}, mlax.array{1, 1})   --> {0.5, 0.25}
+-- @usage print(linalg.solve(mlax.array{{2, 0}, {0, 4}}, mlax.array{1, 1}))
+-- --> float32[2]
+-- --> [0.50 0.25]
 M.solve = core.linalg_solve
 
 --- The solution of a x = b, of which only one triangle of a is read; the other gets gradient 0.
@@ -31,35 +36,42 @@ M.solve = core.linalg_solve
 -- @param b a vector {n}, or right sides {..., n, m}; batch axes broadcast
 -- @param[opt] options `lower` (false): which triangle; `transpose` (false): solves aᵀ x = b; `unit_diagonal` (false): takes ones for it
 -- @return x, as of `solve`
--- @usage local x = linalg.triangular_solve(mlax.array{{2, 0}, {1, 1}}, mlax.array{2, 3}, {lower = true})   --> {1, 2}
+-- @usage print(linalg.triangular_solve(mlax.array{{2, 0}, {1, 1}}, mlax.array{2, 3}, {lower = true}))
+-- --> float32[2]
+-- --> [1 2]
 M.triangular_solve = core.linalg_triangular_solve
 
 --- The inverse. To solve equations, `solve` is faster and more accurate.
 -- @function inv
 -- @param x an array {..., n, n}
 -- @return an array of x's shape
--- @usage linalg.inv(mlax.array{{2, 0}, {0, 4}})
+-- @usage print(linalg.inv(mlax.array{{2, 0}, {0, 4}}))
+-- --> float32[2,2]
+-- --> [[0.50 0.00]
+-- -->  [0.00 0.25]]
 M.inv = core.linalg_inv
 
 --- The determinant. Its gradient is the matrix of cofactors, of singular matrices too.
 -- @function det
 -- @param x an array {..., n, n}
 -- @return an array {...}
--- @usage linalg.det(mlax.array{{1, 2}, {3, 4}})     --> -2
+-- @usage print(linalg.det(mlax.array{{1, 2}, {3, 4}}))
+-- --> float32[] -2
 M.det = core.linalg_det
 
 --- The determinant of matrices for which it would overflow: sign exp(log).
 -- @function slogdet
 -- @param x an array {..., n, n}
 -- @return sign (1, -1, or 0 where singular) and log |det|, each {...}
--- @usage local sign, log = linalg.slogdet(mlax.eye(3) * 1e20)
+-- @usage print(linalg.slogdet(mlax.eye(2)))
+-- --> float32[] 1 float32[] 0
 M.slogdet = core.linalg_slogdet
 
 --- The reduced decomposition x = q r: columns of q are orthonormal, r is upper triangular.
 -- @function qr
 -- @param x an array {..., m, n}
 -- @return q {..., m, k} and r {..., k, n}, with k = min(m, n)
--- @usage local q, r = linalg.qr(mlax.random.normal(key, {5, 3}))
+-- @usage local q, r = linalg.qr(random.normal(key, {5, 3}))
 M.qr = core.linalg_qr
 
 --- The singular value decomposition x = u diag(s) vt.
@@ -67,14 +79,17 @@ M.qr = core.linalg_qr
 -- @param x an array {..., m, n}
 -- @param[opt] options `full_matrices` (true): u {..., m, m} and vt {..., n, n}; else u {..., m, k} and vt {..., k, n}, k = min(m, n)
 -- @return u, s {..., k} falling, vt. Gradients through u and vt are finite where the singular values differ
--- @usage local u, s, vt = linalg.svd(x, {full_matrices = false})
+-- @usage local u, s, vt = linalg.svd(random.normal(key, {5, 3}), {full_matrices = false})
 M.svd = core.linalg_svd
 
 --- Eigenvalues and eigenvectors of a symmetric matrix. What is read is (x + xᵀ) / 2.
 -- @function eigh
 -- @param x an array {..., n, n}
 -- @return w {..., n} rising, v {..., n, n} with the eigenvectors as columns. Gradients through v are finite where the eigenvalues differ
--- @usage local w, v = linalg.eigh(mlax.array{{2, 1}, {1, 2}})        --> w = {1, 3}
+-- @usage local w, v = linalg.eigh(mlax.array{{2, 0}, {0, 1}})
+-- print(w)
+-- --> float32[2]
+-- --> [1 2]
 M.eigh = core.linalg_eigh
 
 local eps = {float32 = 2.0 ^ -23, float64 = 2.0 ^ -52}
@@ -85,7 +100,7 @@ local eps = {float32 = 2.0 ^ -23, float64 = 2.0 ^ -52}
 -- @param a a matrix {m, n}
 -- @param b a vector {m}, or right sides {m, k}
 -- @return x {n} or {n, k}; the sums of squared residuals {1} or {k}; the rank (int32); the singular values of a, falling
--- @usage local x = linalg.lstsq(mlax.array{{1, 0}, {1, 1}, {1, 2}}, mlax.array{1, 3, 5})   --> {1, 2}
+-- @usage local x = linalg.lstsq(mlax.array{{1, 0}, {1, 1}, {1, 2}}, mlax.array{1, 3, 5})
 function M.lstsq(a, b, ...)
   check.last("lstsq", ...)
   a, b = check.array("lstsq", "a", a), check.array("lstsq", "b", b)
@@ -170,12 +185,15 @@ end
 -- @param x an array
 -- @param[opt] axis one axis: of vectors; a list of two: of matrices, the rows' axis first; nil: of all elements, or with `ord` of x itself,
 -- which then has one or two axes
--- @param[opt] options `ord`: of vectors any number p, (Σ|x|^p)^(1/p), with 0 (how many are not 0), math.huge (the greatest), -math.huge (the
--- least); of matrices "fro" (Frobenius, the default), "nuc" (the sum of singular values), 2 and -2 (the greatest and the least of them), 1 and
--- -1 (of sums of columns), math.huge and -math.huge (of sums of rows). `keepdims` (false)
+-- @param[opt] options `keepdims` (false). `ord`: of vectors any number p, (Σ|x|^p)^(1/p), with 0 (how many are not 0), math.huge (the
+-- greatest), -math.huge (the least); of matrices "fro" (Frobenius, the default), "nuc" (the sum of singular values), 2 and -2 (the
+-- greatest and the least of them), 1 and -1 (of sums of columns), math.huge and -math.huge (of sums of rows)
 -- @return an array without these axes
--- @usage linalg.norm(mlax.array{3, 4})                          --> 5
--- @usage linalg.norm(mlax.array{{1, 2}, {3, 4}}, 2, {ord = 1})  --> {3, 7}
+-- @usage print(linalg.norm(mlax.array{3, 4}))
+-- --> float32[] 5
+-- @usage print(linalg.norm(mlax.array{{1, 2}, {3, 4}}, 2, {ord = 1}))
+-- --> float32[2]
+-- --> [3 7]
 function M.norm(x, axis, options, ...)
   if type(axis) == "table" and options == nil and next(axis) ~= nil and axis[1] == nil then axis, options = nil, axis end
   local o = check.options("norm", options, "ord keepdims", ...)

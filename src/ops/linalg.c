@@ -260,7 +260,7 @@ static mx_array *outside(mx_ctx *c, mx_array *du, mx_array *u, mx_array *y, mx_a
 
 /* The columns that complete u turn so as to stay orthogonal to it: du2 = -u duT u2 */
 static mx_array *complete(mx_ctx *c, mx_array *u, mx_array *du, mx_array *whole) {
-  if (!u || !du || mx_cols(&whole->aval) == mx_cols(&u->aval)) return du;
+  if (!u || !du || !whole || mx_cols(&whole->aval) == mx_cols(&u->aval)) return du;
   mx_array *u2 = columns(c, whole, mx_cols(&u->aval), mx_cols(&whole->aval));
   mx_array *du2 = mx_neg(c, mx_mat_mul(c, u, mx_mat_mul(c, mx_mat_t(c, du), u2)));
   return du2 ? mx_concat(c, (mx_array *[]){du, du2}, 2, u->aval.ndim - 1) : NULL;
