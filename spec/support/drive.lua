@@ -9,6 +9,7 @@
 --     out        the results' dtype: a name, or a function of the dtype (default: the dtype)
 --     domain     of sampled floats (-2, 2);  int_domain of integers (-50, 50)
 --     ulp        tolerance of values in units of the dtype's epsilon (4; relative above 1), or a table of them by dtype
+--     large      further cases, of arrays that are worked on in blocks and by several threads: values alone, of float32 and int32
 --     smooth     how often derivatives are compared with differences (2); 0: there are none
 --     slope_tolerance  of derivatives (1e-6)
 --     modes      "forward" or "reverse" where only jvp or only vjp is defined
@@ -131,6 +132,25 @@ function drive.values(name, row)
     local tensors, dtypes = operands(row, case, tensor.random(name .. dtype), dtype)
     compare(name, row, case, dtype, "", reference(row, case, tensors, dtype), run(field(row, case, "f"), arrays_of(tensors, dtypes)))
   end)
+end
+
+--- Large arrays, also transposed ones.
+function drive.large(name, row)
+  for _, case in ipairs(row.large or {}) do
+    for _, dtype in ipairs{"float32", "int32", "bool"} do
+      if table.concat(field(row, case, "dtypes", all_dtypes), " "):find(dtype, 1, true) then
+        local tensors, dtypes = operands(row, case, tensor.random(name .. dtype), dtype)
+        local want, arrays = reference(row, case, tensors, dtype), arrays_of(tensors, dtypes)
+        compare(name, row, case, dtype, " (large)", want, run(field(row, case, "f"), arrays))
+        compare(name, row, case, dtype, " (large, jit)", want, run(mlax.jit(field(row, case, "f")), arrays))
+        local matrices = false
+        for i, t in ipairs(tensors) do
+          if #t.shape > 1 then arrays[i], matrices = tensor.transpose_of(t, dtypes[i]), true end
+        end
+        if matrices then compare(name, row, case, dtype, " (large, transposed)", want, run(field(row, case, "f"), arrays)) end
+      end
+    end
+  end
 end
 
 --- Each operand in turn lies transposed, reversed, strided or as a broadcast view.
