@@ -244,9 +244,11 @@ static mx_array *check_init(lua_State *L, mx_ctx *c, int idx, const mx_primitive
   }
   if (lua_type(L, idx) != LUA_TNUMBER && lua_type(L, idx) != LUA_TBOOLEAN)
     mx_error(L, "the initial value is no number (got %s)", mx_show(L, idx));
+  double d = lua_tonumber(L, idx);
+  if (dtype == MLAX_BOOL && d == -__builtin_inf()) d = 0; /* the least bool */
   mx_array *v = lua_type(L, idx) == LUA_TBOOLEAN ? mx_scalar_int(c, dtype, lua_toboolean(L, idx))
                 : lua_isinteger(L, idx)          ? mx_scalar_int(c, dtype, lua_tointeger(L, idx))
-                                                 : mx_scalar(c, dtype, lua_tonumber(L, idx));
+                                                 : mx_scalar(c, dtype, d);
   mx_ok(L, v != NULL);
   return is_neutral(prim, v) ? NULL : v;
 }

@@ -140,7 +140,7 @@ static mx_array *unfold(mx_ctx *c, mx_array *x, int64_t axis, int64_t groups, in
   if (!x) return NULL;
   int at = (int)axis;
   mx_dims shape = mx_dims_shape(&x->aval), whole = shape;
-  int64_t rest = m ? shape.v[at] / m / groups : 0;
+  int64_t rest = shape.v[at] / m / groups;
   shape.v[at] = rest;
   shape = mx_dims_insert(&shape, at, m);
   shape = mx_dims_insert(&shape, at, groups);
@@ -227,6 +227,24 @@ static mx_array *conv_transpose(mx_ctx *c, const mx_op *o, int i, mx_array *cons
   return i == 0 ? conv_transpose_x(c, o, ct[0]) : conv_transpose_k(c, o, ct[0]);
 }
 
+/* No example: zeros of the shape that there would be. */
+static bool batch_of_none(mx_ctx *c, const mx_op *o, const int *axes, mx_array **out, int *out_axes) {
+  mx_aval one[2], shape;
+  const mx_aval *avals[2] = {&one[0], &one[1]};
+  for (int i = 0; i < 2; i++) {
+    mx_dims d = mx_dims_shape(&o->in[i]->aval);
+    if (axes[i] >= 0) d = mx_dims_remove(&d, axes[i]);
+    if (!mx_aval_make(c, &one[i], o->in[i]->aval.dtype, (int)d.n, d.v)) return false;
+  }
+  mx_op example = {.prim = o->prim, .p = o->p, .n_in = 2, .n_out = 1, .in_aval = avals};
+  if (!conv_shape(c, &example, &shape)) return false;
+  mx_dims none = mx_dims_shape(&shape);
+  none = mx_dims_insert(&none, 0, 0);
+  out_axes[0] = 0;
+  out[0] = mx_full(c, shape.dtype, &none, 0);
+  return out[0] != NULL;
+}
+
 /* x and k mapped: more groups. x alone: more batch; k alone: more out features; in each group where there are groups. */
 static bool conv_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
   mx_params p = *o->p;
@@ -234,6 +252,7 @@ static bool conv_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size,
   int64_t x_batch = p.conv.x_axes.v[0], x_feature = p.conv.x_axes.v[1], k_out = p.conv.k_axes.v[0];
   int64_t result = p.conv.out_axes.v[1], groups = 1;
   mx_array *in[2] = {o->in[0], o->in[1]};
+  if (size == 0) return batch_of_none(c, o, axes, out, out_axes);
   for (int i = 0; i < 2; i++)
     if (axes[i] >= 0) in[i] = mx_batch_front(c, in[i], axes[i], size);
   if (axes[0] >= 0 && axes[1] >= 0) {

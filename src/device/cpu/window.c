@@ -10,6 +10,7 @@
  * The choice notes for each result which element of x is taken, and then reads or adds there. Windows that overlap add
  * to the same elements: there the work is cut along an axis on which they do not. */
 #include "reduce_impl.h"
+#include "simd/window.h"
 
 enum { SEGMENT = 1024 };
 
@@ -30,8 +31,9 @@ typedef struct walk {
   char *out;
   const mx_fold_loops *loops; /* reductions */
   char identity[8];
+  const mx_window_table *choices;
   const char *g; /* choices: row-major, of out's dtype */
-  bool least, scatters;
+  bool least, scatters, narrow; /* narrow: float32, and places fit int32 */
 } walk;
 
 /* A row that is being worked out: results j0 .. j1-1 of the inner axis. */
@@ -39,7 +41,10 @@ typedef struct row {
   const walk *w;
   int64_t position[MX_MAX_NDIM]; /* of the outer axes */
   int64_t j0, j1, first;         /* first: place of result j0 among all */
-  int64_t at[SEGMENT];           /* choices: places of x's elements, -1: none yet */
+  union { /* choices: places of x's elements, -1: none yet; and these, NaN at first */
+    int32_t narrow[SEGMENT];
+    int64_t wide[SEGMENT];
+  } at;
   union {
     float single[SEGMENT];
     double wide[SEGMENT];
@@ -189,43 +194,61 @@ static void fold_row(row *r) {
   visit(r, 0, w->x, 0, fold_run);
 }
 
-/* The element is taken where it is the first, and where the one taken so far is not at least (at most) as great. */
-#define CHOOSE(NAME, T, MEMBER)                                                                                        \
+/* The element is taken where not the one taken so far is at least (at most) as great; NaN is not. */
+#define CHOOSE(NAME, T, BEST, AT, INDEX, DENSE)                                                                        \
   static void NAME(row *r, const run *u, const char *x, int64_t place) {                                               \
     int64_t step = u->i_step * r->w->inner.x, next = u->i_step * r->w->inner.place, j = u->j - r->j0;                  \
     bool least = r->w->least;                                                                                          \
+    if (u->j_step == 1 && step == (int64_t)sizeof(T)) {                                                       \
+      DENSE(&r->best.BEST[j], &r->at.AT[j], (const T *)x, (INDEX)place, (INDEX)next, least, u->count);                 \
+      return;                                                                                                          \
+    }                                                                                                                  \
     for (int64_t t = 0; t < u->count; t++, x += step, place += next, j += u->j_step) {                                 \
-      T v = *(const T *)x, b = r->best.MEMBER[j];                                                                      \
-      bool keep = r->at[j] >= 0 && (least ? b <= v : b >= v);                                                          \
-      r->best.MEMBER[j] = keep ? b : v;                                                                                \
-      r->at[j] = keep ? r->at[j] : place;                                                                              \
+      T v = *(const T *)x, b = r->best.BEST[j];                                                                        \
+      bool keep = least ? b <= v : b >= v;                                                                             \
+      r->best.BEST[j] = keep ? b : v;                                                                                  \
+      r->at.AT[j] = keep ? r->at.AT[j] : (INDEX)place;                                                                 \
     }                                                                                                                  \
   }
-CHOOSE(choose_single, float, single)
-CHOOSE(choose_wide, double, wide)
+CHOOSE(choose_narrow, float, single, narrow, int32_t, r->w->choices->choose32)
+CHOOSE(choose_wide, double, wide, wide, int64_t, r->w->choices->choose64)
 
-#define MOVE(NAME, T)                                                                                                  \
+/* float32 arrays of 2^31 elements and more */
+static void choose_single(row *r, const run *u, const char *x, int64_t place) {
+  int64_t step = u->i_step * r->w->inner.x, next = u->i_step * r->w->inner.place, j = u->j - r->j0;
+  for (int64_t t = 0; t < u->count; t++, x += step, place += next, j += u->j_step) {
+    float v = *(const float *)x, b = r->best.single[j];
+    if (r->w->least ? b <= v : b >= v) continue;
+    r->best.single[j] = v;
+    r->at.wide[j] = place;
+  }
+}
+
+#define MOVE(NAME, T, AT)                                                                                              \
   static void NAME(row *r) {                                                                                           \
     const T *g = (const T *)r->w->g;                                                                                   \
     T *out = (T *)r->w->out;                                                                                           \
     for (int64_t j = 0; j < r->j1 - r->j0; j++) {                                                                      \
-      int64_t at = r->at[j];                                                                                           \
+      int64_t at = r->at.AT[j];                                                                                        \
       if (!r->w->scatters) out[r->first + j] = at < 0 ? 0 : g[at];                                                     \
       else if (at >= 0) out[at] += g[r->first + j];                                                                    \
     }                                                                                                                  \
   }
-MOVE(move_single, float)
-MOVE(move_wide, double)
+MOVE(move_narrow, float, narrow)
+MOVE(move_single, float, wide)
+MOVE(move_wide, double, wide)
 
 static void choose_row(row *r) {
-  bool single = r->w->dtype == MLAX_FLOAT32;
+  bool single = r->w->dtype == MLAX_FLOAT32, narrow = r->w->narrow;
   for (int64_t j = 0; j < r->j1 - r->j0; j++) {
-    r->at[j] = -1;
-    if (single) r->best.single[j] = 0;
-    else r->best.wide[j] = 0;
+    if (narrow) r->at.narrow[j] = -1;
+    else r->at.wide[j] = -1;
+    if (single) r->best.single[j] = __builtin_nanf("");
+    else r->best.wide[j] = __builtin_nan("");
   }
-  visit(r, 0, r->w->x, 0, single ? choose_single : choose_wide);
-  if (single) move_single(r);
+  visit(r, 0, r->w->x, 0, narrow ? choose_narrow : single ? choose_single : choose_wide);
+  if (narrow) move_narrow(r);
+  else if (single) move_single(r);
   else move_wide(r);
 }
 
@@ -320,7 +343,9 @@ static bool choose_window(mx_ctx *c, const mx_kernel_args *a, bool scatters) {
   int dtype = v.in.aval->dtype;
   if (scatters) memset(v.out.data, 0, mx_nbytes(v.out.aval));
   walk w = {.dtype = dtype, .size = (int64_t)mx_itemsize(dtype), .out = v.out.data};
+  w.choices = MX_SIMD_PICK(mx_window_table);
   w.least = a->p->window.least, w.scatters = scatters;
+  w.narrow = dtype == MLAX_FLOAT32 && v.in.aval->size <= INT32_MAX;
   w.g = ready_g(c, &a->in[0], dtype, &bytes);
   if (!w.g) return mx_narrow(c, &v, false);
   plan(&w, a->p, &v.in, places);
