@@ -618,7 +618,7 @@ function cases.uncovered()
   local namespaces = {lax = 1, tree = 1, random = 1, nn = 1, optim = 1, losses = 1, metrics = 1, data = 1, plot = 1}
   walk(found, "mlax.", mlax, setmetatable({module = true}, {__index = namespaces}))
   for name in pairs(namespaces) do walk(found, "mlax." .. name .. ".", mlax[name], {functional = true, initializers = true}) end
-  walk(found, "mlax.nn.functional.", F, {norm_axes = true, statistics = true}) -- shared with the layers, not public
+  walk(found, "mlax.nn.functional.", F, {norm_axes = true, statistics = true, attention_weights = true}) -- shared with the layers, not public
   walk(found, "mlax.nn.initializers.", initializers)
   walk(found, "array:", core.methods)
   walk(found, "jit.", core.jit_methods)

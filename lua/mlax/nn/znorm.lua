@@ -27,7 +27,8 @@ function ZNorm:init(rng, axis, options, ...)
   self.mean_initializer = check.callable("ZNorm", "mean_initializer", o.mean_initializer or initializers.zeros)
   self.variance_initializer = check.callable("ZNorm", "variance_initializer", o.variance_initializer or initializers.ones)
   self.dtype = check.dtype("ZNorm", "dtype", o.dtype, "float32")
-  self.moving_mean, self.moving_var = mlax.Parameter(false), mlax.Parameter(false)
+  self.moving_mean = mlax.Parameter(false)
+  self.moving_var = mlax.Parameter(false)
 end
 
 -- The axes that are reduced, the lengths of the others, and x's shape with 1 in the place of the reduced ones.
