@@ -21,8 +21,6 @@ for space, list in pairs{
   nn = "Conv ConvTranspose MaxPool AvgPool",
   ["nn.functional"] = "pool max_pool sum_pool avg_pool",
   ["nn.initializers"] = "orthogonal",
-  optim = "lbfgs",
-  losses = "ctc_loss",
   random = "gamma beta dirichlet poisson",
   data = "iris",
 } do

@@ -6,7 +6,7 @@ local RoPE = mlax.class("RoPE")
 
 --- nn.RoPE(options)
 -- @param options {base = 10000}
--- @usage print((nn.RoPE()(mlax.array{{1, 0}, {1, 0}})))   --> float32[2,2] [[1.000000 0.000000] [0.540302 0.841471]]
+-- @usage print((nn.RoPE()(mlax.array{{1, 0}, {1, 0}})))   --> float32[2,2] [[1.00000 0.00000] [0.54030 0.84147]]
 function RoPE:init(options, ...)
   self.base = check.number("RoPE", "base", check.options("RoPE", options, "base", ...).base or 10000)
   if self.base <= 0 then check.fail("RoPE", "base must be positive (got %s)", check.show(self.base)) end

@@ -16,7 +16,7 @@ local ZNorm = mlax.class("ZNorm")
 -- local over_batch = mlax.vmap(function(m, x) return m(x, nil, false, "batch") end,
 --   {in_axes = {false, 1}, out_axes = {1, false}, axis_name = "batch"})
 -- local y, after = over_batch(layer, mlax.array{{1, 10}, {3, 30}})
--- print(y, after.moving_mean.data)   --> float32[2,2] [[-0.999995 -1.000000] [ 0.999995 1.000000]] float32[2] [0.2 2.0]
+-- print(y, after.moving_mean.data)   --> float32[2,2] [[-0.99999 -1.00000] [ 0.99999 1.00000]] float32[2] [0.2 2.0]
 function ZNorm:init(rng, axis, options, ...)
   local o = check.options("ZNorm", options, "epsilon momentum mean_initializer variance_initializer dtype", ...)
   self.rng = mlax.Parameter(false, check.key("ZNorm", "rng", rng))
