@@ -213,8 +213,10 @@ function losses.ctc_loss(logits, logit_paddings, labels, label_paddings, options
   local at = core.check_position("ctc_loss", where(padded, blank_class, labels), classes)
   local log_probs = mlax.log_softmax(logits, -1):swapaxes(1, 2)
   local one_hot = at:expand_dims(3):eq(mlax.range(0, classes - 1)):astype(logits.dtype)
-  local again = labels[{{}, {1, math.max(length - 1, 0)}}]:eq(labels[{{}, {2, length}}]):astype(logits.dtype)
-  if length > 0 then again = again:pad{{0, 0}, {0, 1}} end
+  local again = mlax.zeros({batch, length}, logits.dtype)
+  if length > 1 then
+    again = labels[{{}, {1, length - 1}}]:eq(labels[{{}, {2, length}}]):astype(logits.dtype):pad{{0, 0}, {0, 1}}
+  end
   local steps = {
     blank = log_probs[{{}, {}, {blank_class, blank_class}}], label = mlax.einsum("tbk,bnk->tbn", log_probs, one_hot),
     pad = logit_paddings.T,

@@ -71,8 +71,8 @@ describe("nn.Recurrent", function()
   end)
 
   it("says what does not fit", function()
-    assert.truthy(message(nn.Recurrent(nn.Dropout(0.5)), {mlax.ones{2}, mlax.ones{}}):find("Recurrent: the cell needs a key, use RecurrentRng", 1,
-      true))
+    assert.truthy(message(nn.Recurrent(nn.Dropout(0.5)), {mlax.ones{2}, mlax.ones{}}):find(
+      "Recurrent: the cell needs a key, use RecurrentRng", 1, true))
     assert.truthy(message(nn.Recurrent, print):find("Recurrent: the cell must be a module (got a function)", 1, true))
     assert.truthy(message(nn.Recurrent(leak()), mlax.ones{3}):find("Recurrent: the input must be {xs, h}", 1, true))
     assert.truthy(message(nn.Recurrent(nn.F(function(xh) return xh[1] end)), {mlax.ones{2}, mlax.ones{}}):find(
