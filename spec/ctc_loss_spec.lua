@@ -77,7 +77,8 @@ describe("ctc_loss", function()
 
   it("names what does not fit", function()
     local x, p, l, q = mlax.zeros{2, 4, 3}, mlax.zeros{2, 4}, mlax.full({2, 2}, 2, "int32"), mlax.zeros{2, 2}
-    assert.equal("ctc_loss: logits must be an array {batch, steps, classes} of floats (got float32[2,4])", message(losses.ctc_loss, p, p, l, q))
+    assert.equal("ctc_loss: logits must be an array {batch, steps, classes} of floats (got float32[2,4])",
+      message(losses.ctc_loss, p, p, l, q))
     assert.equal("ctc_loss: labels must be integers {2, length} (got float32[2,2])", message(losses.ctc_loss, x, p, q, q))
     assert.equal("ctc_loss: logit_paddings must have the shape {2, 4} (got float32[2,2])", message(losses.ctc_loss, x, q, l, q))
     assert.equal("ctc_loss: label_paddings must have the shape {2, 2} (got float32[2,4])", message(losses.ctc_loss, x, p, l, p))

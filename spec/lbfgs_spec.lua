@@ -85,8 +85,8 @@ describe("optim.lbfgs", function()
 
   it("stands still at a gradient of zero", function()
     local opt = optim.lbfgs(1)
-    local params, state = {mlax.ones{2}}, nil
-    state = opt:init(params)
+    local params = {mlax.ones{2}}
+    local state = opt:init(params)
     for _ = 1, 3 do params, state = opt:step(params, {mlax.zeros{2}}, state) end
     near({1, 1}, params[1])
   end)

@@ -600,17 +600,17 @@ fails("check", function() return optim.sgd("x") end)
 
 -- -- layers that go over steps, batches and sequences ----------------------------------------------------------------------
 
-local function over_batch(layer, x)
+local function over_batch(first, x)
   local axes = {in_axes = {false, 1}, out_axes = {1, false}, axis_name = "n"}
-  return mlax.vmap(function(m, w) return m(w, nil, false, "n") end, axes)(layer, x)
+  return mlax.vmap(function(m, w) return m(w, nil, false, "n") end, axes)(first, x)
 end
 case("mlax.nn.ZNorm", function() return over_batch(nn.ZNorm(key, "channel_last"), a) end)
 case("mlax.nn.BatchNorm", function() return over_batch(nn.BatchNorm(key), a) end)
 case("mlax.nn.LSTMCell", function() return nn.LSTMCell(key, 2){v, {v[{{1, 2}}], v[{{2, 3}}]}} end)
 case("mlax.nn.GRUCell", function() return nn.GRUCell(key, 2){v, v[{{1, 2}}]} end)
 case("mlax.nn.Recurrent", function()
-  local layer = nn.Recurrent(nn.GRUCell(key, 2), {reverse = true, unroll = 2})
-  return layer{mlax.ones{4, 3}, mlax.zeros{2}}, layer{mlax.ones{3, 3}, mlax.zeros{2}}
+  local over = nn.Recurrent(nn.GRUCell(key, 2), {reverse = true, unroll = 2})
+  return over{mlax.ones{4, 3}, mlax.zeros{2}}, over{mlax.ones{3, 3}, mlax.zeros{2}}
 end)
 case("mlax.nn.RecurrentRng", function()
   return nn.RecurrentRng(nn.FRng(function(xh, rng) return {random.uniform(rng), xh[2] + xh[1]} end))({v, mlax.zeros{}}, key)
@@ -655,7 +655,8 @@ function cases.uncovered()
   walk(found, "mlax.", mlax, setmetatable({module = true}, {__index = namespaces}))
   local own = {functional = true, initializers = true}
   for name in pairs(namespaces) do walk(found, "mlax." .. name .. ".", mlax[name], own) end
-  walk(found, "mlax.nn.functional.", F, {norm_axes = true, statistics = true, attention_weights = true}) -- shared with the layers, not public
+  -- what is shared with the layers is not public
+  walk(found, "mlax.nn.functional.", F, {norm_axes = true, statistics = true, attention_weights = true})
   walk(found, "mlax.nn.initializers.", initializers)
   walk(found, "array:", core.methods)
   walk(found, "jit.", core.jit_methods)
