@@ -48,13 +48,22 @@ local function check_options(op, options, known)
   core.check_options(op, options, known)
 end
 
--- Text that is equal for equal options: numbers, booleans, strings and lists or dicts of them.
+-- Text that is equal for equal options: numbers, booleans, strings and lists or dicts of them; other objects count by identity.
 local function key_of(v)
-  if type(v) ~= "table" then return type(v) == "string" and ("%q"):format(v) or tostring(v) end
+  if type(v) == "string" then return ("%q"):format(v) end
+  if type(v) ~= "table" then return type(v) == "userdata" and ("%p"):format(v) or tostring(v) end
   local parts = {}
-  for k, item in pairs(v) do parts[#parts + 1] = tostring(k) .. "=" .. key_of(item) end
+  for k, item in pairs(v) do parts[#parts + 1] = key_of(k) .. "=" .. key_of(item) end
   table.sort(parts)
   return "{" .. table.concat(parts, ",") .. "}"
+end
+
+-- An option that the caller may change later without changing the transformed function.
+local function copy_of(v)
+  if type(v) ~= "table" or getmetatable(v) then return v end
+  local r = {}
+  for k, item in pairs(v) do r[k] = copy_of(item) end
+  return r
 end
 
 local function check_argnums(op, argnums)
@@ -66,7 +75,10 @@ local function check_argnums(op, argnums)
     return math.tointeger(argnums)
   end
   local list = {}
-  for i = 1, #argnums do list[i] = argnums[i] end
+  for i = 1, #argnums do
+    list[i] = math.type(argnums[i]) and math.tointeger(argnums[i])
+    if not list[i] then core.fail(op, "argnums must be an integer or a list of them (got a list with %s)", type_name(argnums[i])) end
+  end
   if #list == 0 then core.fail(op, "argnums is an empty list (need at least one argument)") end
   return list
 end
@@ -153,7 +165,8 @@ function M.vmap(f, options)
   if name ~= nil and type(name) ~= "string" then core.fail("vmap", "axis_name must be a string (got %s)", type_name(name)) end
   local key = ("vmap%s;%s;%s;%s"):format(key_of(in_axes), key_of(out_axes), tostring(size), tostring(name))
   return cached(f, key, function()
-    return function(...) return core.vmap(f, in_axes, out_axes, size, name, ...) end
+    local from, to = copy_of(in_axes), copy_of(out_axes)
+    return function(...) return core.vmap(f, from, to, size, name, ...) end
   end)
 end
 
@@ -230,13 +243,27 @@ local function replace_args(args, argnums, values)
   return r
 end
 
+local function check_float(op, arg, position)
+  for _, at in ipairs(tree.leaves_with_path(arg)) do
+    local path, leaf = at[1], at[2]
+    if core.mlax.is_array(leaf) and not leaf.dtype:find("float", 1, true) then
+      core.fail(op, "cannot differentiate by %s of dtype %s (need float arrays; use partition to split off the others)",
+        path == "" and "argument " .. position or "'" .. path .. "'", leaf.dtype)
+    end
+  end
+end
+
 -- f of the chosen arguments alone, and these; negative argnums count from the end.
-local function restrict(f, argnums, args)
+local function restrict(op, f, argnums, args)
   local list = type(argnums) == "table" and argnums or {argnums}
   local positions, chosen = {}, {}
   for i, a in ipairs(list) do
-    positions[i] = a < 0 and a + args.n + 1 or a
-    chosen[i] = args[positions[i]]
+    local position = a < 0 and a + args.n + 1 or a
+    if position < 1 or position > args.n then
+      core.fail(op, "argnums %s names no argument (got %s arguments, which count from 1)", tostring(a), tostring(args.n))
+    end
+    check_float(op, args[position], position)
+    positions[i], chosen[i] = position, args[position]
   end
   return function(values)
     local all = replace_args(args, positions, values)
@@ -268,7 +295,7 @@ function M.jacrev(f, options)
   local argnums = check_argnums("jacrev", options and options.argnums)
   return cached(f, "jacrev" .. key_of(argnums), function()
     return function(...)
-      local g, chosen = restrict(f, argnums, table.pack(...))
+      local g, chosen = restrict("jacrev", f, argnums, table.pack(...))
       local out, pullback = core.vjp(g, chosen)
       local out_leaves, out_def = tree.flatten(out)
       local arg_leaves, arg_def = tree.flatten(chosen)
@@ -297,7 +324,7 @@ function M.jacfwd(f, options)
   local argnums = check_argnums("jacfwd", options and options.argnums)
   return cached(f, "jacfwd" .. key_of(argnums), function()
     return function(...)
-      local g, chosen = restrict(f, argnums, table.pack(...))
+      local g, chosen = restrict("jacfwd", f, argnums, table.pack(...))
       local arg_leaves, arg_def = tree.flatten(chosen)
       local out, push = core.linearize(g, chosen)
       local out_leaves, out_def = tree.flatten(out)

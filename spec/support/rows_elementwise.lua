@@ -43,7 +43,7 @@ end
 -- A row of arity operands: {float, int = ..., ...}.
 local function elementwise(name, arity, row)
   row.float = row[1]
-  row.f = row.f or lax[name] or mlax[name]
+  row.f = row.f or rawget(lax, name) or mlax[name]
   row.ref = pointwise(row, arity)
   row.cases = {}
   for i, args in ipairs(shapes[arity]) do row.cases[i] = {args = args} end

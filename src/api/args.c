@@ -248,14 +248,26 @@ bool mx_read_int(lua_State *L, int idx, int64_t *v) {
   return ok;
 }
 
+/* A traced array where Lua's own number is wanted has no value yet, whatever its dtype. */
+static int no_number(lua_State *L, int idx, const char *what, const char *kind) {
+  mx_ctx *c = &MX_STATE(L)->ctx;
+  mx_array *x = mx_to_array(L, idx);
+  mx_text t;
+  if (!x || mx_has_value(c, x)) return mx_error(L, "%s is no %s (got %s)", what, kind, mx_show(L, idx));
+  if (!mx_usable(c, x)) return mx_raise(L);
+  return mx_error(
+      L, "%s is no %s: a traced array has no value yet (got %s made at %s); make the argument static (static_argnums)",
+      what, kind, mx_aval_text(&t, &x->aval), mx_site_text(c, x->site));
+}
+
 int64_t mx_check_int(lua_State *L, int idx, const char *what) {
   int64_t v = 0;
-  if (!mx_read_int(L, idx, &v)) mx_error(L, "%s is no integer (got %s)", what, mx_show(L, idx));
+  if (!mx_read_int(L, idx, &v)) no_number(L, idx, what, "integer");
   return v;
 }
 
 double mx_check_number(lua_State *L, int idx, const char *what) {
-  if (lua_type(L, idx) != LUA_TNUMBER) mx_error(L, "%s is no number (got %s)", what, mx_show(L, idx));
+  if (lua_type(L, idx) != LUA_TNUMBER) no_number(L, idx, what, "number");
   return lua_tonumber(L, idx);
 }
 

@@ -160,9 +160,16 @@ static int larray_newindex(lua_State *L) {
   return mx_error(L, "arrays never change: write x = x:at{i}:set(v)");
 }
 
+/* What has a shape, if no values: all but freed arrays. */
+static mx_array *check_shaped(lua_State *L, int idx) {
+  mx_array *x = *mx_check_box(L, idx);
+  if (x->tag == MX_FREED) mx_usable(&MX_STATE(L)->ctx, x), mx_raise(L);
+  return x;
+}
+
 static int larray_len(lua_State *L) {
   mx_enter(L, "#");
-  mx_array *x = mx_check_strict(L, 1, "the operand");
+  mx_array *x = check_shaped(L, 1);
   if (x->aval.ndim == 0) return mx_error(L, "a scalar has no length (got %s)", mx_show(L, 1));
   lua_pushinteger(L, x->aval.shape[0]);
   return 1;
@@ -175,7 +182,7 @@ static int larray_pairs(lua_State *L) {
 
 static int larray_dims(lua_State *L) {
   mx_enter(L, "dims");
-  mx_array *x = mx_check_strict(L, 1, "x");
+  mx_array *x = check_shaped(L, 1);
   mx_no_options(L, mx_args(L, 1, 0));
   for (int i = 0; i < x->aval.ndim; i++) lua_pushinteger(L, x->aval.shape[i]);
   return x->aval.ndim;
@@ -183,7 +190,7 @@ static int larray_dims(lua_State *L) {
 
 static int larray_dim(lua_State *L) {
   mx_enter(L, "dim");
-  mx_array *x = mx_check_strict(L, 1, "x");
+  mx_array *x = check_shaped(L, 1);
   mx_no_options(L, mx_args(L, 2, 0));
   lua_pushinteger(L, x->aval.shape[mx_check_axis(L, 2, x->aval.ndim)]);
   return 1;

@@ -105,13 +105,32 @@ typedef struct capturing {
   int seen; /* list of all captured values */
 } capturing;
 
-static bool is_visited(const jit *j, const void *function) {
+static bool is_visited(const jit *j, const capture *v) {
   for (int i = 0; i < j->n_captures; i++)
-    if (j->captures[i].type == LUA_TFUNCTION && j->captures[i].identity == function) return true;
+    if (j->captures[i].type == v->type && j->captures[i].identity == v->identity) return true;
   return false;
 }
 
+static bool is_jit(lua_State *L, int idx) {
+  if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx)) return false;
+  bool yes = lua_topointer(L, -1) == MX_STATE(L)->jit_meta;
+  lua_pop(L, 1);
+  return yes;
+}
+
 static void capture_function(lua_State *L, capturing *w, int f, int depth);
+static void capture_value(lua_State *L, capturing *w, int idx, int depth);
+
+/* What a function, or the function that a jitted one compiles, captures in its turn. */
+static void capture_within(lua_State *L, capturing *w, int idx, int depth) {
+  if (lua_type(L, idx) == LUA_TFUNCTION) {
+    if (!lua_iscfunction(L, idx)) capture_function(L, w, idx, depth + 1);
+    return;
+  }
+  lua_getiuservalue(L, idx, UV_FUNCTION);
+  capture_value(L, w, lua_gettop(L), depth + 1);
+  lua_pop(L, 1);
+}
 
 static void capture_value(lua_State *L, capturing *w, int idx, int depth) {
   jit *j = w->j;
@@ -119,8 +138,12 @@ static void capture_value(lua_State *L, capturing *w, int idx, int depth) {
     mx_flat_add(L, w->flat, idx);
     return;
   }
+  if (depth > 100) mx_error(L, "captured functions are nested more than 100 deep");
+  luaL_checkstack(L, 8, "captured functions");
   capture v = {.type = lua_type(L, idx)};
-  if (v.type == LUA_TFUNCTION && is_visited(j, lua_topointer(L, idx))) return;
+  bool callable = v.type == LUA_TFUNCTION || is_jit(L, idx);
+  if (callable) v.identity = lua_topointer(L, idx);
+  if (callable && is_visited(j, &v)) return;
   if (v.type == LUA_TNUMBER) {
     v.is_integer = lua_isinteger(L, idx);
     if (v.is_integer) v.integer = lua_tointeger(L, idx);
@@ -136,12 +159,10 @@ static void capture_value(lua_State *L, capturing *w, int idx, int depth) {
     lua_pushvalue(L, idx);
     lua_rawseti(L, w->seen, j->n_captures);
   }
-  if (v.type == LUA_TFUNCTION && !lua_iscfunction(L, idx)) capture_function(L, w, idx, depth + 1);
+  if (callable) capture_within(L, w, idx, depth);
 }
 
 static void capture_function(lua_State *L, capturing *w, int f, int depth) {
-  if (depth > 100) mx_error(L, "captured functions are nested more than 100 deep");
-  luaL_checkstack(L, 8, "captured functions");
   for (int i = 1;; i++) {
     const char *name = lua_getupvalue(L, f, i);
     if (!name) break;
@@ -572,7 +593,7 @@ static void put_flat(lua_State *L, int which, int flat) {
 static void capture_all(lua_State *L, jit *j, int f, int flat, int seen) {
   capturing w = {j, flat, seen};
   j->n_captures = 0;
-  if (lua_type(L, f) == LUA_TFUNCTION && !lua_iscfunction(L, f)) capture_function(L, &w, f, 0);
+  if (!j->hidden && (lua_type(L, f) == LUA_TFUNCTION || is_jit(L, f))) capture_within(L, &w, f, 0);
 }
 
 static int ljit_call(lua_State *L) {
@@ -704,8 +725,7 @@ static int ljit(lua_State *L) {
 
 static int lis_jit(lua_State *L) { /* core.is_jit(v) */
   lua_settop(L, 1);
-  bool yes = lua_isuserdata(L, 1) && lua_getmetatable(L, 1) && lua_topointer(L, -1) == MX_STATE(L)->jit_meta;
-  lua_pushboolean(L, yes);
+  lua_pushboolean(L, is_jit(L, 1));
   return 1;
 }
 

@@ -229,7 +229,8 @@ static void prefix_misfit(lua_State *L, const mx_treedef *def, const mx_segment 
   const char *path = lua_tostring(L, -1);
   mx_treedef_text(L, def, SIDE_LENGTH);
   const char *text = lua_tostring(L, -1);
-  mx_error(L, "a prefix does not fit its tree at '%s' (got %s, need one value, or the structure of %s)", path,
+  path = *path ? lua_pushfstring(L, "'%s'", path) : "its root";
+  mx_error(L, "a prefix does not fit its tree at %s (got %s, need one value, or the structure of %s)", path,
            mx_show(L, value), text);
 }
 

@@ -6,16 +6,16 @@ enum { NOT_MAPPED = INT32_MIN };
 typedef struct axes {
   mx_work *w;
   const mx_flat *flat;
-  int at, root; /* stack index of the flat, the root being read */
-  int *axis;    /* by leaf of the flat: from 0, as given by the user before the check; NOT_MAPPED */
-  const char *what;
+  int at, root;                 /* stack index of the flat, the root being read */
+  int *axis;                    /* by leaf of the flat: from 0, as given by the user before the check; NOT_MAPPED */
+  const char *what, *root_name; /* "in_axes", "argument", or "out_axes", "result" */
 } axes;
 
-static const char *path_at(lua_State *L, int flat, int root, int leaf) {
-  mx_flat_path(L, flat, root, leaf);
+static const char *path_at(lua_State *L, const axes *a, int root, int leaf) {
+  mx_flat_path(L, a->at, root, leaf);
   const char *path = lua_tostring(L, -1);
   if (*path) return path;
-  return lua_pushfstring(L, "argument %d", root + 1);
+  return lua_pushfstring(L, "%s %d", a->root_name, root + 1);
 }
 
 /* The axis that an entry (a number or false) gives a leaf of ndim axes. */
@@ -27,10 +27,10 @@ static int read_axis(lua_State *L, axes *a, int leaf, int value, int ndim) {
   int64_t from0 = axis < 0 ? axis + ndim : axis - 1;
   if (ndim == 0)
     mx_error(L, "%s %lld at %s: a scalar has no axis to map (use false)", a->what, (long long)axis,
-             path_at(L, a->at, a->root, leaf));
+             path_at(L, a, a->root, leaf));
   if (from0 < 0 || from0 >= ndim)
     mx_error(L, "%s %lld at %s is out of range (the array has %d axes)", a->what, (long long)axis,
-             path_at(L, a->at, a->root, leaf), ndim);
+             path_at(L, a, a->root, leaf), ndim);
   return (int)from0;
 }
 
@@ -66,11 +66,11 @@ static int64_t mapped_size(lua_State *L, axes *a, int64_t size) {
       int64_t length = a->flat->leaves[i].array->aval.shape[a->axis[i]];
       if (size < 0) size = length;
       if (size != length) {
-        const char *here = path_at(L, a->at, r, i - a->flat->roots[r].first);
+        const char *here = path_at(L, a, r, i - a->flat->roots[r].first);
         if (first < 0)
           mx_error(L, "axis_size is %lld but the mapped axis of %s has length %lld", (long long)size, here,
                    (long long)length);
-        const char *there = path_at(L, a->at, first_root, first - a->flat->roots[first_root].first);
+        const char *there = path_at(L, a, first_root, first - a->flat->roots[first_root].first);
         mx_error(L, "mapped axes differ in length: %s has %lld, %s has %lld", there, (long long)size, here,
                  (long long)length);
       }
@@ -97,8 +97,8 @@ static mx_array *place(lua_State *L, out_axes *o, int leaf, int k, int value) {
   int to = lua_isboolean(L, value) ? NOT_MAPPED : read_axis(L, &o->base, leaf, value, ndim);
   if (to == NOT_MAPPED) {
     if (axis >= 0)
-      mx_error(L, "out_axes is false for a result%s%s that depends on the mapped axis",
-               *path_at(L, o->base.at, o->base.root, leaf) ? " at " : "", path_at(L, o->base.at, o->base.root, leaf));
+      mx_error(L, "out_axes is false at %s, which depends on the mapped axis",
+               path_at(L, &o->base, o->base.root, leaf));
     return x;
   }
   if (axis >= 0) return mx_move_axis(c, x, axis, to);
@@ -144,7 +144,7 @@ static void *take(lua_State *L, mx_work *w, int n, size_t item) {
 
 static int64_t trace_mapped(lua_State *L, mx_work *w, int **mapped) {
   const mx_flat *args = mx_flat_at(L, w->args);
-  axes a = {w, args, w->args, 0, take(L, w, args->n, sizeof(int)), "in_axes"};
+  axes a = {w, args, w->args, 0, take(L, w, args->n, sizeof(int)), "in_axes", "argument"};
   read_in_axes(L, &a, 2);
   int64_t size = mapped_size(L, &a, lua_isnil(L, 4) ? -1 : mx_check_int(L, 4, "axis_size"));
   *mapped = take(L, w, args->n, sizeof(int));
@@ -164,7 +164,7 @@ static int lvmap(lua_State *L) { /* stack: f, in_axes, out_axes, size or nil, na
   mx_ok(L,
         mx_batch(c, mx_work_function(w), w->in.items, mapped, w->n, size, lua_tostring(L, 5), &w->out, &w->out_axes));
   const mx_flat *results = mx_flat_at(L, w->results);
-  out_axes o = {{w, results, w->results, 0, take(L, w, results->n, sizeof(int)), "out_axes"},
+  out_axes o = {{w, results, w->results, 0, take(L, w, results->n, sizeof(int)), "out_axes", "result"},
                 take(L, w, w->out.n, sizeof(mx_array *)),
                 size};
   place_results(L, &o, 3);

@@ -24,6 +24,12 @@ typedef struct mx_dims { /* a short list of lengths or axes */
   int64_t v[MX_MAX_NDIM];
 } mx_dims;
 
+typedef struct mx_few { /* the same for at most MX_MAX_FEW: what convolutions have */
+  int64_t n;
+  int64_t v[5];
+} mx_few;
+enum { MX_MAX_FEW = 5, MX_MAX_SPATIAL = 3 };
+
 /* What a primitive is given besides arrays: static, compared and hashed as bytes (zero it first). */
 typedef union mx_params {
   struct { int64_t dtype; } convert;                       /* convert, bitcast */
@@ -34,11 +40,19 @@ typedef union mx_params {
   struct { mx_dims lo, hi, interior; } pad;
   struct { mx_dims start, limit, step; } slice;
   struct { mx_dims x_contract, y_contract, x_batch, y_batch; int64_t dtype; } dot;
+  struct {
+    mx_few strides, lo, hi, x_dilation, k_dilation; /* by spatial axis; negative padding cuts */
+    mx_few x_axes, k_axes, out_axes;                /* batch, feature, spatial...; of k: out feature, in feature, spatial... */
+    int64_t feature_groups, batch_groups, dtype;
+  } conv;
+  struct { mx_dims window, strides, lo, hi, x_dilation, dilation; int64_t least; } window; /* by axis of x; least: select_* only */
   struct { int64_t size, axis, base; } check;              /* axis: for the message, from 0 (-1: none); base: 0 or 1, + MX_INDEX_EXACT */
   struct { mx_dims axes; int64_t fill; } gather;           /* fill: MX_GATHER_*, what ids outside give */
   struct { mx_dims sizes; } dynamic;                       /* dynamic_slice; dynamic_update_slice has none */
   struct { int64_t axis, keys; } sort;
   struct { int64_t right; } search;
+  struct { int64_t lower, transpose, unit; } triangular;   /* flags */
+  struct { int64_t flag; } matrix;                         /* lu_solve: transpose; svd: full */
   struct { struct mx_programs *body; int64_t n_const, n_carry, length, reverse; } scan; /* operands: constants, carry, xs; body the same */
   struct { struct mx_programs *of; int64_t n_const[2]; } loop;                           /* of: condition, body; operands: their constants, carry */
   struct { struct mx_programs *of; } branch;                                             /* operands: index, those of every branch */
@@ -56,7 +70,7 @@ enum { MX_INDEX_EXACT = 2 }; /* in check.base: negative ids are outside */
 typedef enum { MX_FIELD_END, MX_FIELD_INT, MX_FIELD_FLAG, MX_FIELD_DTYPE, MX_FIELD_DIMS, MX_FIELD_NAME, MX_FIELD_PROGRAMS } mx_field_kind;
 typedef struct mx_field {
   const char *name;
-  mx_field_kind kind;
+  mx_field_kind kind; /* DIMS: mx_dims or mx_few */
   size_t offset;
 } mx_field;
 
@@ -186,6 +200,11 @@ mx_array *mx_dot_general(mx_ctx *c, mx_array *x, mx_array *y, const mx_dims *x_c
                          const mx_dims *y_batch, int dtype);
 mx_array *mx_matmul(mx_ctx *c, mx_array *x, mx_array *y); /* NumPy's rules: batched, 1-d */
 
+/* convolutions and windows: p as the primitive's; dtype -1: that of the operands */
+mx_array *mx_conv(mx_ctx *c, mx_array *x, mx_array *k, const mx_params *p);
+/* init NULL: nothing beside the windows' elements */
+mx_array *mx_reduce_window(mx_ctx *c, const mx_primitive *prim, mx_array *x, mx_array *init, const mx_params *p);
+
 /* positions from the data */
 mx_array *mx_check_index(mx_ctx *c, mx_array *ids, int64_t size, int axis, int base); /* any integer ids -> int32 (int64 for long axes) from 0 */
 mx_array *mx_gather(mx_ctx *c, mx_array *x, mx_array *const *ids, int n, const mx_dims *axes, bool fill);
@@ -198,6 +217,18 @@ bool mx_sort(mx_ctx *c, mx_array *const *x, int n, int keys, int axis, mx_array 
 mx_array *mx_argsort(mx_ctx *c, mx_array *x, int axis); /* int32, from 0 */
 mx_array *mx_searchsorted(mx_ctx *c, mx_array *sorted, mx_array *v, bool right);
 bool mx_threefry2x32(mx_ctx *c, mx_array *k0, mx_array *k1, mx_array *x0, mx_array *x1, mx_array *out[2]);
+
+/* linear algebra, of the matrices in the last two axes; integers are converted to float32, halves are refused */
+mx_array *mx_cholesky(mx_ctx *c, mx_array *x);           /* of (x + xT) / 2 */
+mx_array *mx_triangular_solve(mx_ctx *c, mx_array *a, mx_array *b, bool lower, bool transpose, bool unit); /* b: a vector if 1-d */
+mx_array *mx_solve(mx_ctx *c, mx_array *a, mx_array *b);
+mx_array *mx_inv(mx_ctx *c, mx_array *x);
+mx_array *mx_det(mx_ctx *c, mx_array *x);
+mx_array *mx_pinv(mx_ctx *c, mx_array *x);
+bool mx_slogdet(mx_ctx *c, mx_array *x, mx_array *out[2]); /* sign, log |det| */
+bool mx_qr(mx_ctx *c, mx_array *x, mx_array *out[2]);
+bool mx_svd(mx_ctx *c, mx_array *x, bool full, mx_array *out[3]);
+bool mx_eigh(mx_ctx *c, mx_array *x, mx_array *out[2]);    /* of (x + xT) / 2 */
 
 /* -- dims ------------------------------------------------------------------------------------------------------------ */
 mx_dims mx_dims_of(int n, const int64_t *v);

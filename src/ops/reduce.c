@@ -110,19 +110,23 @@ static mx_array *shift_in_one(mx_ctx *c, mx_array *x, bool left) {
   return mx_pad(c, x, mx_scalar(c, x->aval.dtype, 1), &lo, &hi, NULL);
 }
 
-/* d prod x = sum_i g_i prod_{j != i} x_j; the product of the others is that of those before times that of those behind,
- * which holds where some are zero, too. */
+/* The product of those before times that of those behind, which holds where some are zero, too. */
+mx_array *mx_product_of_others(mx_ctx *c, mx_array *x) {
+  if (!x) return NULL;
+  int last = x->aval.ndim - 1;
+  mx_array *before = mx_cumprod(c, shift_in_one(c, x, false), last, false);
+  return mx_mul(c, before, mx_cumprod(c, shift_in_one(c, x, true), last, true));
+}
+
+/* d prod x = sum_i g_i prod_{j != i} x_j */
 static mx_array *prod_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
   const mx_dims *axes = &o->p->axes.axes;
   (void)i;
   if (o->in[0]->aval.size == 0) return NULL;
   mx_array *x = axes_last(c, o->in[0], axes);
   if (!x) return NULL;
-  int last = x->aval.ndim - 1;
-  mx_array *before = mx_cumprod(c, shift_in_one(c, x, false), last, false);
-  mx_array *behind = mx_cumprod(c, shift_in_one(c, x, true), last, true);
-  mx_dims over = {.n = 1, .v = {last}};
-  return sum_over(c, mx_mul(c, axes_last(c, g, axes), mx_mul(c, before, behind)), &over);
+  mx_dims over = {.n = 1, .v = {x->aval.ndim - 1}};
+  return sum_over(c, mx_mul(c, axes_last(c, g, axes), mx_product_of_others(c, x)), &over);
 }
 
 /* d max x = the mean of g where x is the greatest */

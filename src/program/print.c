@@ -50,9 +50,10 @@ static void put_operand(out *o, const mx_program *p, int32_t v) {
   else put_name(o, v);
 }
 
-static void put_dims(out *o, const mx_dims *d) {
+/* A list of integers, mx_dims or mx_few: how many, then they. */
+static void put_dims(out *o, const int64_t *d) {
   put(o, "(");
-  for (int i = 0; i < d->n; i++) put(o, i ? ",%lld" : "%lld", (long long)d->v[i]);
+  for (int i = 0; i < d[0]; i++) put(o, i ? ",%lld" : "%lld", (long long)d[1 + i]);
   put(o, ")");
 }
 

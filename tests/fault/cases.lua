@@ -382,6 +382,97 @@ case("grad of a module", function()
   local trainable, rest = m:partition()
   return mlax.grad(function(t) return t:combine(rest)(a):sum() end)(trainable)
 end)
+-- -- control flow, custom rules, named axes -------------------------------------------------------------------------------
+
+case("mlax.scan", function()
+  local function step(x) return function(c, row) return {w = c.w * x + row, n = c.n + 1}, {c.w:sin()} end end
+  local function run(x) return mlax.scan(step(x), {w = v, n = 0}, a) end
+  local carry, ys = run(v)
+  return carry.n, ys[1], mlax.scan(function(c) return c + 1, nil end, 0.5, nil, {length = 3, reverse = true}),
+    mlax.scan(function(c, x) return c + x, c end, v, a, {unroll = true}),
+    mlax.grad(function(x) local c, y = run(x) return c.w:sum() + y[1]:sum() end)(v)
+end)
+case("jit(grad(scan)), vmap(scan)", function()
+  local function run(x, rows)
+    local carry, ys = mlax.scan(function(c, row) return (c * x + row):tanh(), c * row end, v, rows)
+    return carry:sum() + ys:sum()
+  end
+  return mlax.jit(mlax.grad(run))(v, a), mlax.vmap(run, {in_axes = {false, 1}})(v, mlax.stack{a, b}),
+    mlax.vmap(run, {in_axes = {1, false}})(a, b),
+    mlax.hessian(run)(v, a), mlax.jvp(function(x) return run(x, a) end, {v}, {v})
+end)
+case("mlax.while_loop", function()
+  local function run(x)
+    return mlax.while_loop(function(c) return c[1]:lt(3) end, function(c) return {c[1] + x, c[2] * 2} end, {x, v})
+  end
+  return run(v[1])[2], mlax.jit(run)(v[1]), mlax.vmap(run)(v), mlax.jvp(function(x) return run(x)[1] end, {v[1]}, {v[1]})
+end)
+case("mlax.fori_loop", function()
+  local function run(n) return mlax.fori_loop(1, n, function(i, c) return c * i end, v) end
+  local function power(x) return mlax.fori_loop(1, 2, function(_, c) return c * x end, v):sum() end
+  return run(3), run(0), run(ints[2]), mlax.grad(power)(v), mlax.vmap(run)(ints)
+end)
+case("mlax.cond", function()
+  local function run(p, x)
+    return mlax.cond(p, function(y) return y:sin() * b, {y} end, function(y) return y * v, {y + 1} end, x)
+  end
+  return run(true, a), run(bools[2], a), mlax.jit(run)(bools[1], a), mlax.vmap(run, {in_axes = {1, false}})(bools, a),
+    mlax.vmap(run, {in_axes = {false, 1}})(bools[1], mlax.stack{a, b}), mlax.grad(function(x) return (run(bools[1], x)):sum() end)(a),
+    mlax.jvp(function(x) return (run(bools[1], x)) end, {a}, {b})
+end)
+case("mlax.switch", function()
+  local list = {function(x) return x * v end, function(x) return x:exp() end, function(x) return x:at{1}:set(0) end}
+  local function run(i, x) return mlax.switch(i, list, x) end
+  return run(2, a), mlax.jit(run)(ints[1], a), mlax.vmap(run, {in_axes = {1, false}})(ints, a),
+    mlax.jit(mlax.grad(function(x, i) return run(i, x):sum() end))(a, ints[2])
+end)
+case("mlax.associative_scan", function()
+  local function products(x) return mlax.associative_scan(mlax.mul, x, {reverse = true}):sum() end
+  return mlax.associative_scan(mlax.add, v), mlax.grad(products)(v)
+end)
+case("mlax.checkpoint", function()
+  local f = mlax.checkpoint(function(x, t) return {(x * t.w):sin():sin()} end)
+  local function loss_of(x) return f(x, {w = b})[1]:sum() end
+  local function of_row(x) return f(x, {w = v})[1]:sum() end
+  return f(a, {w = 2.0}), mlax.grad(loss_of)(a), mlax.jit(mlax.grad(loss_of))(a), mlax.hessian(of_row)(v), mlax.vmap(mlax.grad(of_row))(a)
+end)
+case("mlax.custom_jvp", function()
+  local f = mlax.custom_jvp(function(x, y) return x * y end, function(p, t) return p[1] * p[2], t[1] * p[2] + p[1] * t[2] * v end)
+  local function loss_of(x) return f(x, v):sum() end
+  return f(v, v), mlax.grad(loss_of)(v), mlax.vmap(mlax.grad(loss_of))(a), mlax.jit(mlax.grad(loss_of))(v), mlax.jvp(loss_of, {v}, {v}),
+    mlax.grad(function(w)
+      return mlax.custom_jvp(function(x) return x * w end, function(p, t) return p[1] * w, t[1] * w end)(v):sum()
+    end)(v)
+end)
+case("mlax.custom_vjp", function()
+  local function product(x, y) return x * y end
+  local f = mlax.custom_vjp(product, function(x, y) return x * y, {x, y} end, function(r, ct) return ct * r[2], nil end)
+  local function loss_of(x) return f(x, v):sum() end
+  return f(v, v), mlax.grad(loss_of)(v), mlax.vmap(mlax.grad(loss_of))(a), mlax.jit(mlax.grad(loss_of))(v),
+    mlax.grad(function(w)
+      local g = mlax.custom_vjp(function(x) return x * w end, function(x) return x * w, {x} end, function(r, ct) return ct * w + r[1] end)
+      return g(v * w):sum()
+    end)(v)
+end)
+each("mlax.", mlax, "psum pmean pmax pmin all_gather", function(f)
+  local function both(x) return f({x, 2.0}, "rows")[1] * f(x, {"columns"}) end
+  local g = mlax.vmap(mlax.vmap(both, {axis_name = "columns"}), {axis_name = "rows"})
+  return g(a), mlax.jit(g)(a), mlax.grad(function(x) return g(x):sum() end)(a)
+end)
+case("mlax.ppermute", function()
+  local g = mlax.vmap(function(x) return mlax.ppermute({x}, "i", {{1, 2}, {2, 3}})[1] * x end, {axis_name = "i"})
+  return g(v), mlax.jit(g)(v), mlax.grad(function(x) return g(x):sum() end)(v)
+end)
+case("mlax.axis_index", function()
+  return mlax.vmap(mlax.vmap(function(x) return x + mlax.axis_index{"i", "j"} end, {axis_name = "j"}), {axis_name = "i"})(a)
+end)
+case("mlax.axis_size", function() return mlax.vmap(function(x) return x * mlax.axis_size("i") end, {axis_name = "i"})(v) end)
+case("mlax.pmap", function() return mlax.pmap(function(x) return mlax.psum(x, "i") end, {axis_name = "i"})(v) end)
+case("collectives inside control flow", function()
+  local function run(x) return (mlax.scan(function(c, _) return mlax.psum(c, "i") * x, nil end, x, nil, {length = 2})) end
+  return mlax.jit(mlax.vmap(run, {axis_name = "i"}))(v)
+end)
+
 cases.step = mlax.jit(function(x, y) return (x * y + 1):sum(), {x:sin(), y} end)
 
 -- -- layers and functions -----------------------------------------------------------------------------------------------

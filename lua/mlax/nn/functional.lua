@@ -3,6 +3,7 @@
 -- pieces, the piece that is not taken is computed at a harmless place ("double where"), so that no gradient becomes NaN.
 local mlax = require "mlax"
 local check = require "mlax.check"
+local pool = require "mlax.nn.pool"
 
 local where = mlax.where
 
@@ -222,6 +223,34 @@ function F.z_norm(x, axis, batch_axis_name, epsilon, ...)
   check.last("z_norm", ...)
   x = check.array("z_norm", "x", x)
   return standardize(x, F.norm_axes("z_norm", axis, x.ndim), batch_axis_name, epsilon or 1e-5)
+end
+
+-- Pools ------------------------------------------------------------------------------------------------------------------
+
+--- Windows of one example {spatial..., channels}, reduced by an operation.
+-- @param init the value from which a window starts
+-- @param op "max", "sum", "min" or "prod"
+-- @param window_shape a number for all spatial axes, or a list
+-- @param options {strides = 1, padding = 0 ("VALID", "SAME", "SAME_LOWER", a number, or one entry an axis: a number or {before, after}),
+--   input_dilation = 1, window_dilation = 1, data_format = "channel_last" ("channel_first", or letters: "HCW")}
+--     F.pool(mlax.ones{4, 4, 1}, 0, "sum", 2)       --> float32[3,3,1], all 4
+function F.pool(x, init, op, window_shape, options, ...)
+  return pool.reduce("pool", x, init, op, window_shape, check.options("pool", options, pool.known, ...))
+end
+
+--- The greatest element of each window; its gradient goes to the first one. Options as those of pool.
+function F.max_pool(x, window_shape, options, ...)
+  return pool.max("max_pool", x, window_shape, check.options("max_pool", options, pool.known, ...))
+end
+
+--- The sum of each window. Options as those of pool.
+function F.sum_pool(x, window_shape, options, ...)
+  return pool.sum("sum_pool", x, window_shape, check.options("sum_pool", options, pool.known, ...))
+end
+
+--- The sum of each window divided by the size of the window, whatever of it is padding. Options as those of pool.
+function F.avg_pool(x, window_shape, options, ...)
+  return pool.avg("avg_pool", x, window_shape, check.options("avg_pool", options, pool.known, ...))
 end
 
 -- Dropout ----------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,9 @@ MX_CPU_FAMILY(dot);
 MX_CPU_FAMILY(index);
 MX_CPU_FAMILY(sort);
 MX_CPU_FAMILY(random);
+MX_CPU_FAMILY(conv);
+MX_CPU_FAMILY(window);
+MX_CPU_FAMILY(linalg);
 MX_CPU_FAMILY(control);    /* compile/control.c: it runs plans */
 MX_CPU_FAMILY(collective);
 

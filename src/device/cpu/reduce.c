@@ -363,7 +363,7 @@ static mx_fold_op op_of(const mx_primitive *prim) {
 }
 
 /* The reduction of nothing, which changes no element. */
-static void store_identity(mx_fold_op op, int dtype, void *to) {
+void mx_reduce_identity(mx_fold_op op, int dtype, void *to) {
   int bits = 8 * (int)mx_itemsize(dtype);
   bool is_signed = mx_dtype_kind(dtype) == MX_KIND_INT;
   int64_t least = is_signed ? INT64_MIN >> (64 - bits) : 0;
@@ -380,7 +380,7 @@ static bool reduce_full(mx_ctx *c, mx_fold_op op, const mx_tensor *x, const mx_d
             .from = x->data,
             .to = y->data};
   double bytes = (double)mx_nbytes(x->aval) + (double)mx_nbytes(y->aval);
-  store_identity(op, dtype, p.identity);
+  mx_reduce_identity(op, dtype, p.identity);
   if (y->aval->size == 0) return true;
   if (x->aval->size == 0) return fill(&p, p.to, y->aval->size), true;
   mx_reduce_sort_axes(x, axes, p.size, &p.kept, &p.red);

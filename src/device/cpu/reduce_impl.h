@@ -23,6 +23,9 @@ int64_t mx_reduce_count(const mx_reduce_axes *a, int n); /* positions of the fir
 /* The byte offset of a position of the first n axes; that in the result is added to *out (may be NULL). */
 int64_t mx_reduce_offset(const mx_reduce_axes *a, int n, int64_t position, int64_t *out);
 
+/* The element that leaves all others as they are. */
+void mx_reduce_identity(mx_fold_op op, int dtype, void *to);
+
 /* n elements of `size` bytes side by side, and back. */
 void mx_reduce_gather(char *to, const char *from, int64_t stride, int64_t size, int64_t n);
 void mx_reduce_scatter(char *to, int64_t stride, const char *from, int64_t size, int64_t n);

@@ -168,7 +168,7 @@ static void panel(const mx_gemm *g, mx_tile t, int64_t k, int64_t j, float *pack
              .b_row = g->b_row,
              .c_row = g->c_row,
              .last = part_of(n - (width - LANES)),
-             .add = k > 0};
+             .add = g->add || k > 0};
   if (n < width || g->b_col != 1 || t.m1 - t.m0 >= PACK_FROM) {
     pack_panel(w.b, g->b_row, g->b_col, depth, n, pack, width);
     w.b = pack, w.b_row = width;

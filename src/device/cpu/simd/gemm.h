@@ -5,12 +5,13 @@
 #include "../../../array/array.h"
 #include "simd.h"
 
-/* c[m,n] = a[m,k] b[k,n] */
+/* c[m,n] = a[m,k] b[k,n]; add: float32 alone, c += a b */
 typedef struct mx_gemm {
   int64_t m, n, k;
   const char *a, *b;
   char *c;
   int64_t a_row, a_col, b_row, b_col, c_row; /* rows of c are dense */
+  bool add;
 } mx_gemm;
 
 /* Rows m0 .. m1-1, columns n0 .. n1-1 of c. */
