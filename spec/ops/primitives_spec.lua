@@ -8,7 +8,7 @@ local tensor = require "spec.support.tensor"
 local inf, nan = math.huge, 0 / 0
 
 local rows = {}
-for _, file in ipairs{"elementwise", "structure", "index", "control", "linalg", "conv"} do
+for _, file in ipairs{"elementwise", "structure", "index", "control", "linalg", "windows"} do
   for name, row in pairs(require("spec.support.rows_" .. file)) do
     assert(not rows[name], "two rows of " .. name)
     rows[name] = row
