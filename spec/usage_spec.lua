@@ -4,7 +4,8 @@ local mlax = require "mlax"
 
 local names = {
   mlax = mlax, nn = mlax.nn, F = mlax.nn.functional, initializers = mlax.nn.initializers, optim = mlax.optim, losses = mlax.losses,
-  metrics = mlax.metrics, random = mlax.random, data = mlax.data, tree = mlax.tree, plot = mlax.plot, key = mlax.random.key(0),
+  metrics = mlax.metrics, random = mlax.random, data = mlax.data, tree = mlax.tree, plot = mlax.plot, linalg = mlax.linalg,
+  key = mlax.random.key(0),
 }
 
 local function lines_of(path)

@@ -3,6 +3,7 @@
 -- body gives is held against what it was given.
 -- @module mlax.control
 
+local check = require "mlax.check"
 local core = require "mlax.core"
 
 local mlax, tree = core.mlax, core.tree
@@ -58,6 +59,11 @@ local function check_same(op, what, got, need)
   end
 end
 
+-- A tree with arrays in the place of its numbers.
+local function kept_numbers(t)
+  return tree.map(as_array, t)
+end
+
 -- What a branch or body gave, as a tree whose numbers are arrays, with shape and dtype kept after the trace.
 local function kept(t)
   return tree.map(function(leaf) return is_traced(leaf) and core.abstract(as_array(leaf)) or leaf end, t)
@@ -66,11 +72,14 @@ end
 -- -- scan ----------------------------------------------------------------------------------------------------------------
 
 local function length_of(op, xs, given)
+  if given ~= nil and not (math.type(given) == "integer" and given >= 0) then
+    core.fail(op, "length must be an integer from 0 (got %s)", check.show(given))
+  end
   local length, first = given, "length"
   for _, pair in ipairs(tree.leaves_with_path(xs)) do
     local path, x = pair[1], pair[2]
     if mlax.is_array(x) then
-      local name = path == "" and "xs" or "xs." .. path
+      local name = (path == "" or path:find("^%[")) and "xs" .. path or "xs." .. path
       if x.ndim == 0 then core.fail(op, "%s is a scalar (need a leading axis to go over)", name) end
       if length and length ~= x.shape[1] then
         core.fail(op, "leading axes differ in length: %s has %d, %s has %d", first, length, name, x.shape[1])
@@ -82,19 +91,42 @@ local function length_of(op, xs, given)
   return length
 end
 
+local carry_of = {scan = "the carry that f returns", fori_loop = "the carry that the body returns"}
+
 local function unrolled(f, init, xs, length, reverse)
-  local carry, ys = init, {}
+  local carry, ys = kept_numbers(init), {}
   for k = 1, length do
     local t = reverse and length + 1 - k or k
     local x = tree.map(function(leaf) return mlax.is_array(leaf) and leaf[t] or leaf end, xs)
-    carry, ys[t] = f(carry, x)
+    local new
+    new, ys[t] = f(carry, x)
+    check_same("scan", carry_of.scan, new, carry)
+    carry = kept_numbers(new)
   end
   if length == 0 or ys[1] == nil then return carry, nil end
   return carry, tree.map(function(...)
     local rows = {...}
+    if not is_traced(rows[1]) then return rows[1] end
     for i = 1, #rows do rows[i] = as_array(rows[i]) end
     return mlax.stack(rows, 1)
   end, table.unpack(ys, 1, length))
+end
+
+local function scanned(op, f, init, xs, length, reverse)
+  local carry, rebuild_carry = open(init)
+  local slices, rebuild_x = open(xs)
+  local carry_tree, ys_tree
+  local inputs = append(append({}, carry), slices)
+  local program, captured = core.staged(function(list)
+    local new, y = f(rebuild_carry(list), rebuild_x(list, #carry))
+    check_same(op, carry_of[op], new, rebuild_carry(carry))
+    local out, rebuild_new = open(new)
+    local y_out, rebuild_y = open(y)
+    carry_tree, ys_tree = rebuild_new, y ~= nil and rebuild_y or nil
+    return append(append({}, out), y_out)
+  end, inputs, #carry, op)
+  local out = core.bind_scan(program, captured, carry, slices, length, reverse)
+  return carry_tree(out), ys_tree and ys_tree(out, #carry) or nil
 end
 
 --- Goes over the leading axis of xs with a carry; the body is traced once.
@@ -107,24 +139,12 @@ end
 -- @usage local sum, sums = mlax.scan(function(c, x) return c + x, c + x end, 0.0, mlax.array{1, 2, 3})
 -- assert(sum:item() == 6 and sums[2]:item() == 3)
 function M.scan(f, init, xs, options)
+  check.callable("scan", "f", f)
   core.check_options("scan", options, {"length", "reverse", "unroll"})
   local o = options or {}
   local length = length_of("scan", xs, o.length)
   if o.unroll == true then return unrolled(f, init, xs, length, o.reverse) end
-  local carry, rebuild_carry = open(init)
-  local slices, rebuild_x = open(xs)
-  local carry_tree, ys_tree
-  local inputs = append(append({}, carry), slices)
-  local program, captured = core.staged(function(list)
-    local new, y = f(rebuild_carry(list), rebuild_x(list, #carry))
-    check_same("scan", "the carry that f returns", new, rebuild_carry(carry))
-    local out, rebuild_new = open(new)
-    local y_out, rebuild_y = open(y)
-    carry_tree, ys_tree = rebuild_new, y ~= nil and rebuild_y or nil
-    return append(append({}, out), y_out)
-  end, inputs, #carry, "scan")
-  local out = core.bind_scan(program, captured, carry, slices, length, o.reverse or false)
-  return carry_tree(out), ys_tree and ys_tree(out, #carry) or nil
+  return scanned("scan", f, init, xs, length, o.reverse or false)
 end
 
 -- -- loops ---------------------------------------------------------------------------------------------------------------
@@ -137,6 +157,8 @@ end
 -- @usage local x = mlax.while_loop(function(v) return v:lt(100) end, function(v) return v * 2 end, 1.0)
 -- assert(x:item() == 128)
 function M.while_loop(cond, body, init)
+  check.callable("while_loop", "the condition", cond)
+  check.callable("while_loop", "the body", body)
   local carry, rebuild = open(init)
   local tree_of
   local cond_program, cond_captured = core.staged(function(list)
@@ -157,6 +179,22 @@ function M.while_loop(cond, body, init)
   return tree_of(core.bind_loop(cond_program, cond_captured, body_program, body_captured, carry))
 end
 
+-- A Lua number without a fraction, as an integer.
+local function whole(op, what, v)
+  local n = math.tointeger(v)
+  if not n then core.fail(op, "%s must be an integer (got %s)", what, check.show(v)) end
+  return n
+end
+
+-- A bound of a loop that may be traced, as an int32 scalar.
+local function bound(what, v)
+  if type(v) == "number" then v = mlax.array(whole("fori_loop", what, v), "int32") end
+  if not mlax.is_array(v) or v.size ~= 1 or not v.dtype:find("int") then
+    core.fail("fori_loop", "%s must be an integer of one element (got %s)", what, describe(v))
+  end
+  return v:reshape{}:astype("int32")
+end
+
 --- Repeats body for i from first to last, both included.
 -- With Lua numbers as bounds it is a scan, and differentiable in reverse.
 -- @param first integer, or an integer array of one element
@@ -167,20 +205,23 @@ end
 -- @usage local s = mlax.fori_loop(1, 4, function(i, c) return c + i end, 0)
 -- assert(s:item() == 10)
 function M.fori_loop(first, last, body, init)
-  if math.type(first) and math.type(last) then
-    local n = math.max(0, math.floor(last) - math.floor(first) + 1)
-    local is = n > 0 and mlax.range(math.floor(first), math.floor(last)) or mlax.zeros({0}, "int32")
-    return (M.scan(function(carry, i) return body(i, carry), nil end, init, is))
+  check.callable("fori_loop", "the body", body)
+  if type(first) == "number" and type(last) == "number" then
+    local a, b = whole("fori_loop", "the first", first), whole("fori_loop", "the last", last)
+    local n = math.max(0, b - a + 1)
+    local is = n > 0 and mlax.range(a, b) or mlax.zeros({0}, "int32")
+    return (scanned("fori_loop", function(carry, i) return body(i, carry), nil end, init, is, n, false))
   end
-  first, last = as_array(first), as_array(last)
+  first, last = bound("the first", first), bound("the last", last)
   local result = M.while_loop(function(c) return c[1]:le(c[2]) end, function(c) return {c[1] + 1, c[2], body(c[1], c[3])} end,
-    {first:astype("int32"), last:astype("int32"), init})
+    {first, last, init})
   return result[3]
 end
 
 -- -- branches ------------------------------------------------------------------------------------------------------------
 
 local function branch(op, index, functions, names, ...)
+  for i, f in ipairs(functions) do check.callable(op, names(i), f) end
   local args = table.pack(...)
   for i = 1, args.n do if args[i] == nil then args[i] = false end end
   local operands, rebuild = open({table.unpack(args, 1, args.n)})
@@ -204,6 +245,7 @@ local function branch(op, index, functions, names, ...)
 end
 
 local function one_element(op, what, x, dtype)
+  if type(x) == "number" then x = whole(op, what, x) end
   if type(x) == "boolean" or type(x) == "number" then x = mlax.array(x, type(x) == "boolean" and "bool" or "int32") end
   if not mlax.is_array(x) or x.size ~= 1 then core.fail(op, "%s must have one element (got %s)", what, describe(x)) end
   if dtype == "bool" and x.dtype ~= "bool" then core.fail(op, "%s must be bool (got %s)", what, describe(x)) end
@@ -221,6 +263,8 @@ end
 function M.cond(pred, true_fn, false_fn, ...)
   local p = one_element("cond", "the predicate", pred, "bool")
   local names = {"the true function", "the false function"}
+  check.callable("cond", names[1], true_fn)
+  check.callable("cond", names[2], false_fn)
   return branch("cond", mlax.where(p, 0, 1):astype("int32"), {true_fn, false_fn}, function(i) return names[i] end, ...)
 end
 
@@ -232,7 +276,7 @@ end
 -- @usage local y = mlax.switch(2, {function(x) return x end, function(x) return x * 10 end}, mlax.array(3))
 -- assert(y:item() == 30)
 function M.switch(i, branches, ...)
-  if #branches == 0 then core.fail("switch", "no branches (need at least one)") end
+  if type(branches) ~= "table" or #branches == 0 then core.fail("switch", "no branches (need a list of at least one function)") end
   local index = core.check_position("switch", one_element("switch", "the branch number", i), #branches)
   return branch("switch", index, branches, function(k) return ("branch %d"):format(k) end, ...)
 end
@@ -286,6 +330,7 @@ end
 -- @usage local s = mlax.associative_scan(mlax.add, mlax.array{1, 2, 3, 4})
 -- assert(s[4]:item() == 10)
 function M.associative_scan(f, xs, options)
+  check.callable("associative_scan", "f", f)
   core.check_options("associative_scan", options, {"reverse"})
   local n = length_of("associative_scan", xs)
   local reverse = options and options.reverse
@@ -302,20 +347,21 @@ local function count(first, n)
   return list
 end
 
--- The function and its rules over lists. stage(k, f, inputs): traces f and remembers.
+-- A function over lists of arrays: the operands, how to make arguments of a list, the function, how to make a result of a list, the number
+-- of arguments, and what the function gave when it was traced (without values).
 local function lists_of(f, ...)
   local args = table.pack(...)
   for i = 1, args.n do if args[i] == nil then args[i] = false end end
   local operands, rebuild = open({table.unpack(args, 1, args.n)})
-  local rebuild_out
+  local rebuild_out, gave
   local function call(list)
     local given = rebuild(list)
     local out = f(table.unpack(given, 1, args.n))
     local arrays, again = open(out)
-    rebuild_out = again
+    rebuild_out, gave = again, kept(out)
     return arrays
   end
-  return operands, rebuild, call, function(list) return rebuild_out(list) end, args.n
+  return operands, rebuild, call, function(list) return rebuild_out(list) end, args.n, function() return gave end
 end
 
 --- f, whose intermediate values are computed again on the way back instead of being kept (also called remat).
@@ -324,6 +370,7 @@ end
 -- @usage local g = mlax.grad(mlax.checkpoint(function(x) return mlax.sin(mlax.sin(x)) end))(mlax.zeros{})
 -- assert(g:item() == 1)
 function M.checkpoint(f)
+  check.callable("checkpoint", "f", f)
   return function(...)
     local operands, _, call, result = lists_of(f, ...)
     local program, captured = core.staged(call, operands, #operands, "checkpoint")
@@ -338,14 +385,17 @@ M.remat = M.checkpoint
 -- @usage local f = mlax.custom_jvp(function(x) return x end, function(p, t) return p[1], t[1] * 3 end)
 -- assert(mlax.grad(f)(mlax.ones{}):item() == 3)
 function M.custom_jvp(f, rule)
+  check.callable("custom_jvp", "f", f)
+  check.callable("custom_jvp", "the rule", rule)
   return function(...)
-    local operands, rebuild, call, result = lists_of(f, ...)
+    local operands, rebuild, call, result, _, gave = lists_of(f, ...)
     local n = #operands
     local program, captured = core.staged(call, operands, n, "custom_jvp")
     local rule_program, rule_captured = core.staged(function(list)
       local out, tangent = rule(rebuild(list), rebuild(list, n))
+      check_same("custom_jvp", "the result of the rule", out, gave())
+      check_same("custom_jvp", "the tangent of the rule", tangent, gave())
       local a, b = open(out), open(tangent)
-      if #a ~= #b then core.fail("custom_jvp", "the rule gives %d arrays and %d tangents (need as many)", #a, #b) end
       return append(append({}, a), b)
     end, append(append({}, operands), operands), 2 * n, "custom_jvp")
     -- What the functions reach of outer traces are operands too; the rule has nothing to say of their tangents, which are zero.
@@ -367,8 +417,11 @@ end
 -- @usage local f = mlax.custom_vjp(function(x) return x end, function(x) return x, {} end, function(_, ct) return ct * 3 end)
 -- assert(mlax.grad(f)(mlax.ones{}):item() == 3)
 function M.custom_vjp(f, fwd, bwd)
+  check.callable("custom_vjp", "f", f)
+  check.callable("custom_vjp", "fwd", fwd)
+  check.callable("custom_vjp", "bwd", bwd)
   return function(...)
-    local operands, rebuild, call, result, n_args = lists_of(f, ...)
+    local operands, rebuild, call, result, n_args, gave = lists_of(f, ...)
     local n = #operands
     local program, captured = core.staged(call, operands, n, "custom_vjp")
     local outs, rebuild_res, residuals, rebuild_ct
@@ -377,6 +430,7 @@ function M.custom_vjp(f, fwd, bwd)
       return core.staged(function(list)
         local given = rebuild(list)
         local out, res = fwd(table.unpack(given, 1, n_args))
+        check_same("custom_vjp", "the result of fwd", out, gave())
         local a, again = open(out)
         local r, again_res = open(res)
         rebuild_ct, rebuild_res = again, again_res
@@ -391,8 +445,10 @@ function M.custom_vjp(f, fwd, bwd)
     local backward, b_captured = core.staged(function(list)
       local cts = table.pack(bwd(rebuild_res(list), rebuild_ct(list, n_res)))
       local given, flat = rebuild(operands), {}
+      if cts.n > n_args then core.fail("custom_vjp", "bwd gives %d cotangents (need one an argument: %d)", cts.n, n_args) end
       for i = 1, n_args do
         local want = open({given[i]})
+        if cts[i] ~= nil and #want > 0 then check_same("custom_vjp", ("cotangent %d that bwd gives"):format(i), cts[i], given[i]) end
         local got = cts[i] ~= nil and open({cts[i]}) or {}
         for k, x in ipairs(want) do flat[#flat + 1] = got[k] or mlax.zeros(x.shape, x.dtype) end
       end

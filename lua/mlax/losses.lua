@@ -152,4 +152,81 @@ function losses.cosine_distance(x, y, ...)
   return 1 - (x * y):sum(-1) * where(norms:eq(0), 1, norms):rsqrt()
 end
 
+-- The shapes of ctc_loss' arguments; gives them with the paddings in the dtype of logits and the labels in int32.
+local function ctc_arguments(logits, logit_paddings, labels, label_paddings)
+  local op = "ctc_loss"
+  logits = check.array(op, "logits", logits)
+  if logits.ndim ~= 3 or not logits.dtype:find("float", 1, true) or logits:dim(3) == 0 then
+    check.fail(op, "logits must be an array {batch, steps, classes} of floats (got %s)", check.show(logits))
+  end
+  local batch, steps = logits:dim(1), logits:dim(2)
+  labels = check.array(op, "labels", labels)
+  if labels.ndim ~= 2 or labels:dim(1) ~= batch or not labels.dtype:find("int", 1, true) then
+    check.fail(op, "labels must be integers {%d, length} (got %s)", batch, check.show(labels))
+  end
+  local function padding(what, x, length)
+    x = check.array(op, what, x)
+    if table.concat(x.shape, ",") ~= batch .. "," .. length then
+      check.fail(op, "%s must have the shape {%d, %d} (got %s)", what, batch, length, check.show(x))
+    end
+    return x:astype(logits.dtype)
+  end
+  logit_paddings = padding("logit_paddings", logit_paddings, steps)
+  label_paddings = padding("label_paddings", label_paddings, labels:dim(2))
+  return logits, logit_paddings, labels:astype("int32"), label_paddings
+end
+
+-- log e^a + e^b where there is more than one state, else only the first.
+local function arrive(states, more)
+  return mlax.concat({states[{{}, {1, 1}}], mlax.logaddexp(states[{{}, {2, states:dim(2)}}], more)}, 2)
+end
+
+-- Stands for log 0, so that differences stay finite.
+local log_zero = -1e5
+
+-- One step of the forward algorithm over states "blank after n labels" (n from 0) and "at label n".
+-- again: 1 where the next label is the same, so that a blank must lie between.
+local function ctc_step(carry, x, again)
+  local blank, label, pad = carry[1], carry[2], x.pad:expand_dims(2)
+  local ready = arrive(blank, label + log_zero * again) -- who needs no blank may go on
+  local next_label = mlax.logaddexp(ready[{{}, {1, label:dim(2)}}], label) + x.label
+  local next_blank = arrive(ready + x.blank, label + x.blank + log_zero * (1 - again))
+  return {pad * blank + (1 - pad) * next_blank, pad * label + (1 - pad) * next_label}
+end
+
+--- Connectionist temporal classification (Graves et al. 2006): -log of the probability of all paths through the steps that spell the
+-- labels, where steps may give blanks and labels may stay.
+-- @param logits {batch, steps, classes}
+-- @param logit_paddings {batch, steps}: 1 where a step is padded, else 0
+-- @param labels integers {batch, length} from 1 to classes; others raise where they are not padded
+-- @param label_paddings {batch, length}: 1 where a label is padded, which must be at the end of its row
+-- @param options {blank = 1: the class of blanks}
+-- @return {batch}; about 1e5 where the labels do not fit into the steps
+-- @usage local none = mlax.zeros{1, 2}
+-- print(losses.ctc_loss(mlax.zeros{1, 2, 3}, none, mlax.array({{2}}, "int32"), mlax.zeros{1, 1}))   --> float32[1] [1.09861]
+function losses.ctc_loss(logits, logit_paddings, labels, label_paddings, options, ...)
+  local blank_class = check.int("ctc_loss", "blank", check.options("ctc_loss", options, "blank", ...).blank or 1, 1)
+  logits, logit_paddings, labels, label_paddings = ctc_arguments(logits, logit_paddings, labels, label_paddings)
+  local batch, classes, length = logits:dim(1), logits:dim(3), labels:dim(2)
+  if blank_class > classes then check.fail("ctc_loss", "blank must be a class (got %d, need 1 to %d)", blank_class, classes) end
+  local padded = label_paddings:ne(0)
+  local at = core.check_position("ctc_loss", where(padded, blank_class, labels), classes)
+  local log_probs = mlax.log_softmax(logits, -1):swapaxes(1, 2)
+  local one_hot = at:expand_dims(3):eq(mlax.range(0, classes - 1)):astype(logits.dtype)
+  local again = mlax.zeros({batch, length}, logits.dtype)
+  if length > 1 then
+    again = labels[{{}, {1, length - 1}}]:eq(labels[{{}, {2, length}}]):astype(logits.dtype):pad{{0, 0}, {0, 1}}
+  end
+  local steps = {
+    blank = log_probs[{{}, {}, {blank_class, blank_class}}], label = mlax.einsum("tbk,bnk->tbn", log_probs, one_hot),
+    pad = logit_paddings.T,
+  }
+  local first = mlax.full({batch, length}, log_zero, logits.dtype)
+  local last = mlax.scan(function(carry, x) return ctc_step(carry, x, again), nil end,
+    {mlax.concat({mlax.zeros({batch, 1}, logits.dtype), first}, 2), first}, steps)
+  local total = arrive(last[1], last[2])
+  local count = (1 - label_paddings):sum(2, {keepdims = true}):astype("int32")
+  return -where(count:eq(mlax.range(0, length)), total, 0):sum(2)
+end
+
 return losses

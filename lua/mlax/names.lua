@@ -18,11 +18,7 @@ local later = {}
 for space, list in pairs{
   mlax = [[scan while_loop fori_loop cond switch associative_scan checkpoint remat custom_vjp custom_jvp pmap psum pmean pmax pmin
     axis_index axis_size all_gather ppermute save load load_bytes import_bytes export import gradcheck profile repl]],
-  nn = "Conv ConvTranspose MaxPool AvgPool LSTMCell GRUCell MultiheadAttention TransformerEncoderLayer RoPE",
-  ["nn.functional"] = "pool max_pool sum_pool avg_pool",
-  ["nn.initializers"] = "orthogonal",
-  optim = "lbfgs",
-  losses = "ctc_loss",
+  nn = "ConvTranspose",
   random = "gamma beta dirichlet poisson",
   data = "iris",
 } do

@@ -11,7 +11,7 @@ local check = require "mlax.check"
 local transformation = require "mlax.optim.transformation"
 
 local optim = {chain = transformation.chain, apply_updates = transformation.apply_updates}
-for _, part in ipairs{"schedules", "scaling", "wrappers"} do
+for _, part in ipairs{"schedules", "scaling", "lbfgs", "wrappers"} do
   for name, make in pairs(require("mlax.optim." .. part)) do optim[name] = make end
 end
 
@@ -151,6 +151,18 @@ function optim.lamb(lr, options, ...)
     optim.scale_by_trust_ratio(),
     descend("lamb", lr),
   }
+end
+
+--- L-BFGS (Liu and Nocedal 1989) without a line search: the gradient times an inverse Hessian from the last steps.
+-- @param lr a number, or a schedule
+-- @param options {memory_size = 10, scale_init_precond = true}
+-- @usage local opt = optim.lbfgs(0.5)
+-- local params = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
+-- print(params[1])   --> float32[1] [0.5]
+function optim.lbfgs(lr, options, ...)
+  local o = check.options("lbfgs", options, "memory_size scale_init_precond", ...)
+  local size = check.int("lbfgs", "memory_size", o.memory_size or 10, 1)
+  return optim.chain{optim.scale_by_lbfgs{memory_size = size, scale_init_precond = o.scale_init_precond}, descend("lbfgs", lr)}
 end
 
 return optim

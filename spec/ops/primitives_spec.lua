@@ -8,7 +8,7 @@ local tensor = require "spec.support.tensor"
 local inf, nan = math.huge, 0 / 0
 
 local rows = {}
-for _, file in ipairs{"elementwise", "structure", "index", "windows"} do
+for _, file in ipairs{"elementwise", "structure", "index", "control", "linalg", "windows"} do
   for name, row in pairs(require("spec.support.rows_" .. file)) do
     assert(not rows[name], "two rows of " .. name)
     rows[name] = row
@@ -44,7 +44,7 @@ end)
 
 local checks = {
   {"is_recorded", "stands in a program of its row"}, {"values", "gives what the reference gives, for every dtype and shape"},
-  {"strides", "does not mind strides"}, {"compiled", "gives the same under jit"},
+  {"large", "gives the same for large arrays"}, {"strides", "does not mind strides"}, {"compiled", "gives the same under jit"},
   {"mapped", "maps as a loop does, over any operands and axes"},
   {"tangents", "has the tangents that differences show"},
   {"cotangents", "has the cotangents that belong to its tangents"},
@@ -328,6 +328,40 @@ describe("positions out of range", function()
     end)
     assert.are.same({2, 5}, f(bad):totable())
   end)
+end)
+
+describe("large products", function()
+  -- (x y) v = x (y v), the right side in Lua numbers.
+  local function times(m, v)
+    local out = {}
+    for i = 1, m.shape[1] do
+      local sum = 0
+      for k = 1, m.shape[2] do sum = sum + m.data[(i - 1) * m.shape[2] + k] * v[k] end
+      out[i] = sum
+    end
+    return out
+  end
+
+  for _, dtype in ipairs{"float32", "float64"} do
+    it("of " .. dtype .. " matrices, also transposed and strided ones, agree with products by vectors", function()
+      local random = tensor.random("product")
+      local x, y = tensor.sample(random, {300, 410}, dtype, -1, 1), tensor.sample(random, {410, 310}, dtype, -1, 1)
+      local v = {}
+      for k = 1, 310 do v[k] = math.cos(k) end
+      local want = {shape = {300}, data = times(x, times(y, v))}
+      local a, b = tensor.layouts(x, dtype), tensor.layouts(y, dtype)
+      a.plain, b.plain = tensor.array(x, dtype), tensor.array(y, dtype)
+      for i, left in pairs(a) do
+        for j, right in pairs(b) do
+          if i == "plain" or j == "plain" or i == j then
+            local got = tensor.array({shape = {300}, data = times(tensor.of(left:matmul(right)), v)}, "float64")
+            local difference = tensor.difference(want, got, 1e3 * tensor.eps[dtype])
+            assert(not difference, ("%s by %s: %s"):format(i, j, difference))
+          end
+        end
+      end
+    end)
+  end
 end)
 
 describe("random bits", function()

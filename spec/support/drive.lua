@@ -9,8 +9,12 @@
 --     out        the results' dtype: a name, or a function of the dtype (default: the dtype)
 --     domain     of sampled floats (-2, 2);  int_domain of integers (-50, 50)
 --     ulp        tolerance of values in units of the dtype's epsilon (4; relative above 1), or a table of them by dtype
+--     large      further cases, of arrays that are worked on in blocks and by several threads: values alone, of float32 and int32
 --     smooth     how often derivatives are compared with differences (2); 0: there are none
 --     slope_tolerance  of derivatives (1e-6)
+--     modes      "forward" or "reverse" where only jvp or only vjp is defined
+--     prints     its name in programs, where it is another one
+--     recorded   a function that gives the text of a program which names the primitive; false: none does
 local mlax = require "mlax"
 local tensor = require "spec.support.tensor"
 
@@ -110,13 +114,16 @@ end
 
 --- A program of some case names the primitive: the row drives what it says.
 function drive.is_recorded(name, row)
-  local texts = {}
-  for _, case in ipairs(row.cases) do
+  if row.recorded == false then return end
+  local pattern = "= " .. (row.prints or name) .. "[%[ ]"
+  local texts = {row.recorded and row.recorded()}
+  for _, case in ipairs(row.recorded and {} or row.cases) do
     local dtype = field(row, case, "dtypes", {"float32"})[1]
     local tensors, dtypes = operands(row, case, tensor.random(name), dtype)
     texts[#texts + 1] = tostring(mlax.program(field(row, case, "f"))(table.unpack(arrays_of(tensors, dtypes))))
-    if texts[#texts]:find("= " .. name .. "[%[ ]") then return end
+    if texts[#texts]:find(pattern) then return end
   end
+  if row.recorded and texts[1]:find(pattern) then return end
   error("no program of the row holds " .. name .. ":\n" .. (texts[1] or "there are no cases"), 0)
 end
 
@@ -125,6 +132,25 @@ function drive.values(name, row)
     local tensors, dtypes = operands(row, case, tensor.random(name .. dtype), dtype)
     compare(name, row, case, dtype, "", reference(row, case, tensors, dtype), run(field(row, case, "f"), arrays_of(tensors, dtypes)))
   end)
+end
+
+--- Large arrays, also transposed ones.
+function drive.large(name, row)
+  for _, case in ipairs(row.large or {}) do
+    for _, dtype in ipairs{"float32", "int32", "bool"} do
+      if table.concat(field(row, case, "dtypes", all_dtypes), " "):find(dtype, 1, true) then
+        local tensors, dtypes = operands(row, case, tensor.random(name .. dtype), dtype)
+        local want, arrays = reference(row, case, tensors, dtype), arrays_of(tensors, dtypes)
+        compare(name, row, case, dtype, " (large)", want, run(field(row, case, "f"), arrays))
+        compare(name, row, case, dtype, " (large, jit)", want, run(mlax.jit(field(row, case, "f")), arrays))
+        local matrices = false
+        for i, t in ipairs(tensors) do
+          if #t.shape > 1 then arrays[i], matrices = tensor.transpose_of(t, dtypes[i]), true end
+        end
+        if matrices then compare(name, row, case, dtype, " (large, transposed)", want, run(field(row, case, "f"), arrays)) end
+      end
+    end
+  end
 end
 
 --- Each operand in turn lies transposed, reversed, strided or as a broadcast view.
@@ -303,9 +329,10 @@ local function differentiable(name, row, case)
   return g, x, like(random, x), like(random, y), random
 end
 
-local function each_slope(name, row, f)
+local function each_slope(name, row, without, f)
   for _, case in ipairs(row.cases) do
-    local g, x, t, u, random = differentiable(name, row, case)
+    local g, x, t, u, random
+    if not row.modes or row.modes ~= without then g, x, t, u, random = differentiable(name, row, case) end
     if g then f(case, g, x, t, u, random) end
   end
 end
@@ -319,20 +346,32 @@ local function check_number(name, row, case, what, want, got)
   fail_at(name, case, "float64", what, not same and ("%.12g, want %.12g"):format(got, want) or nil)
 end
 
+local function differences(g, x, t)
+  local above, below, dy = g(table.unpack(moved(x, t, step))), g(table.unpack(moved(x, t, -step))), {}
+  for i = 1, #above do dy[i] = (above[i] - below[i]) / (2 * step) end
+  return dy
+end
+
+-- The tangent of g in direction t; false entries are zero.
+local function push(row, g, x, t)
+  if row.modes ~= "reverse" then return (select(2, mlax.jvp(g, x, t))) end
+  local full = {}
+  for i, v in ipairs(x) do full[i] = t[i] or mlax.zeros_like(v) end
+  return differences(g, x, full)
+end
+
 --- jvp against central differences.
 function drive.tangents(name, row)
-  each_slope(name, row, function(case, g, x, t)
+  each_slope(name, row, "reverse", function(case, g, x, t)
     local y, dy = mlax.jvp(g, x, t)
     check_close(name, row, case, ", value under jvp", g(table.unpack(x)), y)
-    local above, below, want = g(table.unpack(moved(x, t, step))), g(table.unpack(moved(x, t, -step))), {}
-    for i = 1, #above do want[i] = (above[i] - below[i]) / (2 * step) end
-    check_close(name, row, case, ", jvp against differences", want, dy)
+    check_close(name, row, case, ", jvp against differences", differences(g, x, t), dy)
   end)
 end
 
---- <u, J t> = <J^T u, t>, also for each operand alone.
+--- <u, J t> = <J^T u, t> for each operand alone, J t by jvp, or by differences where that is not defined.
 function drive.cotangents(name, row)
-  each_slope(name, row, function(case, g, x, t, u)
+  each_slope(name, row, "forward", function(case, g, x, t, u)
     local y, pullback = mlax.vjp(g, table.unpack(x))
     check_close(name, row, case, ", value under vjp", g(table.unpack(x)), y)
     local ct = {pullback(u)}
@@ -342,53 +381,60 @@ function drive.cotangents(name, row)
       end
       local only = {}
       for k = 1, #x do only[k] = k == i and t[k] or false end
-      local _, dy = mlax.jvp(g, x, only)
-      check_number(name, row, case, (", <u, J t> by operand %d"):format(i), dot(u, dy), dot({c}, {t[i]}))
+      check_number(name, row, case, (", <u, J t> by operand %d"):format(i), dot(u, push(row, g, x, only)), dot({c}, {t[i]}))
     end
-    local _, push = mlax.linearize(g, table.unpack(x))
-    local _, dy = mlax.jvp(g, x, t)
-    check_close(name, row, case, ", linearize against jvp", dy, push(table.unpack(t)))
+    if row.modes then return end
+    local _, linear = mlax.linearize(g, table.unpack(x))
+    check_close(name, row, case, ", linearize against jvp", push(row, g, x, t), linear(table.unpack(t)))
   end)
 end
 
---- The gradient of s(x) = <J(x)^T u, t> by reverse mode over reverse mode, and forward over reverse, against differences of s.
+-- <v, w> as a traced scalar.
+local function inner(v, w)
+  local sum = mlax.zeros({}, "float64")
+  for i, x in ipairs(v) do sum = sum + (x * w[i]):sum() end
+  return sum
+end
+
+--- s(x) = <J(x)^T u, t> = <u, J(x) t>: its gradient by reverse over reverse, forward over reverse and forward over forward, against
+-- differences of s.
 function drive.second_order(name, row)
-  each_slope(name, row, function(case, g, x, t, u, random)
+  each_slope(name, row, nil, function(case, g, x, t, u, random)
     if field(row, case, "smooth", 2) < 2 then return end
-    local function s(...)
+    local function back(...)
       local _, pullback = mlax.vjp(g, ...)
-      local sum = mlax.zeros({}, "float64")
-      for i, c in ipairs{pullback(u)} do sum = sum + (c * t[i]):sum() end
-      return sum
+      return inner({pullback(u)}, t)
     end
+    local function along(...) return inner(select(2, mlax.jvp(g, {...}, t)), u) end
+    local s = row.modes == "forward" and along or back
     local argnums, t2 = {}, like(random, x)
     for i = 1, #x do argnums[i] = i end
     local want = (s(table.unpack(moved(x, t2, step))):item() - s(table.unpack(moved(x, t2, -step))):item()) / (2 * step)
-    local grads = mlax.grad(s, {argnums = argnums})(table.unpack(x))
-    check_number(name, row, case, ", grad of grad against differences", want, dot(grads, t2))
-    local _, forward = mlax.jvp(s, x, t2)
-    check_number(name, row, case, ", jvp of grad against differences", want, forward:item())
-    local _, twice = mlax.jvp(function(...)
-      local _, dy = mlax.jvp(g, {...}, t)
-      local sum = mlax.zeros({}, "float64")
-      for i, v in ipairs(dy) do sum = sum + (v * u[i]):sum() end
-      return sum
-    end, x, t2)
-    check_number(name, row, case, ", jvp of jvp against differences", want, twice:item())
+    if row.modes ~= "forward" then
+      local grads = mlax.grad(back, {argnums = argnums})(table.unpack(x))
+      check_number(name, row, case, ", grad of grad against differences", want, dot(grads, t2))
+      local _, forward = mlax.jvp(back, x, t2)
+      check_number(name, row, case, ", jvp of grad against differences", want, forward:item())
+    end
+    if row.modes ~= "reverse" then
+      local _, twice = mlax.jvp(along, x, t2)
+      check_number(name, row, case, ", jvp of jvp against differences", want, twice:item())
+    end
   end)
 end
 
 --- Tangents and cotangents under jit and vmap, against eager ones and a loop.
 function drive.nested(name, row)
-  each_slope(name, row, function(case, g, x, t, u, random)
+  each_slope(name, row, nil, function(case, g, x, t, u, random)
     local n, m = #x, #u
     local function both(...)
-      local all = {...}
+      local all, results = {...}, {}
       local at, along = table.move(all, 1, n, 1, {}), table.move(all, n + 1, 2 * n, 1, {})
-      local back = table.move(all, 2 * n + 1, 2 * n + m, 1, {})
-      local _, dy = mlax.jvp(g, at, along)
-      local _, pullback = mlax.vjp(g, table.unpack(at))
-      local results = {pullback(back)}
+      if row.modes ~= "forward" then
+        local _, pullback = mlax.vjp(g, table.unpack(at))
+        results = {pullback(table.move(all, 2 * n + 1, 2 * n + m, 1, {}))}
+      end
+      local dy = row.modes ~= "reverse" and select(2, mlax.jvp(g, at, along)) or {}
       return table.unpack(table.move(dy, 1, #dy, #results + 1, results))
     end
     local args = {}

@@ -88,6 +88,32 @@ for _, code in ipairs{"mlax.jit(function(v) return v * $2:sum() end)($1)", "mlax
   "mlax.vmap(function(v) return mlax.vmap(function(w) return v:sum() * w:sum() end)($2) end)($1)"} do
   binary[#binary + 1] = function(_, x, y) return x.ndim > 0 and y.ndim > 0 and code end
 end
+-- Control flow, custom rules and named axes.
+for _, code in ipairs{"(mlax.scan(function(c, v) return c:sin() + v, c end, $1[1] * 0, $1))",
+  "select(2, mlax.scan(function(c, v) return c * v, c + v end, $1[1], $1, {reverse = true}))", "mlax.associative_scan(mlax.mul, $1)",
+  'mlax.vmap(function(v) return v * mlax.psum(v:sum(), "i") end, {axis_name = "i"})($1)',
+  'mlax.vmap(mlax.jit(function(v) return v - mlax.pmean(v, "i") * mlax.axis_index("i") end), {axis_name = "i"})($1)',
+  'mlax.vmap(function(v) return mlax.all_gather(v, "i"):sum(1):cos() * v end, {axis_name = "i"})($1)'} do
+  unary[#unary + 1] = function(_, x) return x.ndim > 0 and code end
+end
+for _, code in ipairs{"mlax.checkpoint(function(v) return v:sin() * v end)($1)",
+  "mlax.fori_loop(1, 3, function(i, c) return c * 0.5 + c:cos() / i end, $1)",
+  "mlax.custom_jvp(function(v) return v:sin() end, function(p, t) return p[1]:sin(), t[1] * p[1]:cos() end)($1)"} do
+  unary[#unary + 1] = function() return code end
+end
+for _, code in ipairs{"mlax.cond($1:sum():gt(0.1), function(v) return v:sin() end, function(v) return v * 2 end, $1)",
+  "mlax.switch($1:sum():gt(0.1):astype('int32') + 1, {mlax.sin, mlax.cos}, $1)"} do
+  unary[#unary + 1] = function(_, x) return math.abs(x:sum():item() - 0.1) > 1e-3 and code end
+end
+for _, code in ipairs{"mlax.checkpoint(function(v) return v * $2:sum():sin() end)($1)",
+  "mlax.cond($2:sum():gt(0.1), function(v) return v * $2:mean() end, function(v) return v:cos() end, $1)",
+  'mlax.scan(function(c, v) return c * 0.3 + v:sum() * $2:mean(), nil end, mlax.zeros({}, "float64"), $1)',
+  "select(2, mlax.scan(function(c, v) return c * v:mean(), c + v end, $2, $1:flatten()))",
+  'mlax.vmap(function(v) return mlax.psum(v, "i") * $2:mean() end, {axis_name = "i"})($1)'} do
+  binary[#binary + 1] = function(_, x, y)
+    return x.ndim > 0 and y.size > 0 and math.abs(y:sum():item() - 0.1) > 1e-3 and code
+  end
+end
 local function with_axis(f)
   return function(random, x)
     local axis = some_axis(random, x)

@@ -17,6 +17,8 @@ local shapes = {
   {{{}, {}}, {{5}, {5}}, {{3, 1}, {4}}, {{}, {6}}, {{2, 1, 3}, {4, 1}}, {{0}, {1}}, {{17}, {17}}, {{2, 3}, {2, 3}}, {{2, 3}, {}}},
 }
 
+local large = {{{{103, 107}}}, {{{103, 107}, {103, 107}}, {{31, 107}, {107}}}}
+
 local numbers = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "bfloat16", "float32", "float64"}
 local integers = table.move(numbers, 1, 8, 1, {})
 local bits = {"bool", table.unpack(integers)}
@@ -43,10 +45,12 @@ end
 -- A row of arity operands: {float, int = ..., ...}.
 local function elementwise(name, arity, row)
   row.float = row[1]
-  row.f = row.f or lax[name] or mlax[name]
+  row.f = row.f or rawget(lax, name) or mlax[name]
   row.ref = pointwise(row, arity)
   row.cases = {}
   for i, args in ipairs(shapes[arity]) do row.cases[i] = {args = args} end
+  row.large = {}
+  for i, args in ipairs(large[arity]) do row.large[i] = {args = args} end
   row.dtypes = row.dtypes or numbers
   if not row.out and not row.int and row.float then row.out = function(dtype) return is_float(dtype) and dtype or "float32" end end
   row.elementwise = arity
@@ -262,6 +266,10 @@ rows.select = {f = mlax.where, ref = choose, cases = {
   {args = {{shape = {3, 1}, dtype = "bool"}, {4}, {3, 4}}}, {args = {{shape = {4}, dtype = "bool"}, {}, {2, 1}}},
   {args = {{shape = {0}, dtype = "bool"}, {1}, {0}}}, {args = {{shape = {33}, dtype = "bool"}, {33}, {}}},
 }}
+
+rows.convert.large = {{args = {{103, 107}}, out = "float64", dtypes = {"float32", "int32"}, f = function(x) return x:astype("float64") end,
+  ref = function(x) return tensor.map(function(v) return v + 0.0 end, x) end}}
+rows.select.large = {{args = {{shape = {103, 1}, dtype = "bool"}, {103, 107}, {107}}}}
 
 rows.stop_gradient = {f = mlax.stop_gradient, ref = tensor.copy, smooth = 0, cases = {{args = {{}}}, {args = {{0}}}, {args = {{3, 5}}}}}
 

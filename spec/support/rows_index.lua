@@ -48,7 +48,7 @@ local filling = {float16 = 0 / 0, bfloat16 = 0 / 0, float32 = 0 / 0, float64 = 0
 for _, d in ipairs(tensor.signed) do filling[d] = (tensor.limits(d)) end
 for _, d in ipairs(tensor.unsigned) do filling[d] = select(2, tensor.limits(d)) end
 
-rows.gather = {ulp = 0, cases = {
+rows.gather = {ulp = 0, large = {take({151, 37}, ids({503}, 1, 151), 1), take({37, 151}, ids({503}, 1, 151), 2)}, cases = {
   take({5}, ids({7}, 1, 5), 1), take({3, 4}, ids({2}, -4, -1), 2), take({2, 3, 4}, ids({2, 2}, 1, 3), 2), take({3, 4}, ids({}, 1, 3), 1),
   take({3, 0}, ids({2}, 1, 3), 1),
   {name = "clip", args = {{4}, fixed({5}, {1, 9, -2, -9, 4})}, f = function(x, i) return x:take(i, 1, {mode = "clip"}) end,
@@ -133,6 +133,12 @@ local function greatest(x, v, dtype)
 end
 rows.scatter_min = {ulp = 0, cases = scatters("min", least, true)}
 rows.scatter_max = {ulp = 0, cases = scatters("max", greatest, true)}
+
+for name, f in pairs{set = function(_, v) return v end, add = function(x, v) return x + v end, min = least, max = greatest} do
+  local case = scatter(name, f, {151, 37}, ids({503}, 1, 151), {503, 37})
+  case.ulp, case.dtypes = 32, numbers
+  rows[name == "set" and "scatter" or "scatter_" .. name].large = {case}
+end
 
 -- Multiplied where positions meet: the value alone; its derivative is defined at distinct positions.
 local meeting = scatter("mul", function(x, v) return x * v end, {4}, fixed({6}, {2, 3, 2, -3, 1, 3}), {6})

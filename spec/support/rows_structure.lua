@@ -37,13 +37,15 @@ local function broadcast(from, to)
   return {args = {from}, f = function(x) return x:broadcast_to(to) end,
     ref = function(x) return build(to, function(at) return tensor.broadcast_get(x, at) end) end}
 end
-rows.broadcast = {cases = {broadcast({}, {3, 2}), broadcast({3}, {2, 3}), broadcast({2, 1, 3}, {2, 4, 3}), broadcast({1}, {0}),
+rows.broadcast = {large = {broadcast({103, 1}, {103, 107})},
+  cases = {broadcast({}, {3, 2}), broadcast({3}, {2, 3}), broadcast({2, 1, 3}, {2, 4, 3}), broadcast({1}, {0}),
   broadcast({1, 1}, {5, 1, 7}), broadcast({0}, {3, 0})}}
 
 local function reshape(from, to)
   return {args = {from}, f = function(x) return x:reshape(to) end, ref = function(x) return {shape = to, data = x.data} end}
 end
-rows.reshape = {cases = {reshape({6}, {2, 3}), reshape({2, 3, 4}, {4, 6}), reshape({1}, {}), reshape({}, {1, 1}), reshape({2, 0}, {0, 5}),
+rows.reshape = {large = {reshape({103, 107}, {107, 103})},
+  cases = {reshape({6}, {2, 3}), reshape({2, 3, 4}, {4, 6}), reshape({1}, {}), reshape({}, {1, 1}), reshape({2, 0}, {0, 5}),
   reshape({3, 5}, {5, 3}), reshape({7, 1, 3}, {21})}}
 
 local function transpose(shape, axes)
@@ -58,7 +60,8 @@ local function transpose(shape, axes)
       end)
     end}
 end
-rows.transpose = {cases = {transpose({3, 5}, {2, 1}), transpose({2, 3, 4}, {3, 1, 2}), transpose({2, 3, 4}, {1, 3, 2}),
+rows.transpose = {large = {transpose({103, 107}, {2, 1}), transpose({21, 33, 29}, {3, 1, 2})},
+  cases = {transpose({3, 5}, {2, 1}), transpose({2, 3, 4}, {3, 1, 2}), transpose({2, 3, 4}, {1, 3, 2}),
   transpose({2, 0, 3}, {2, 3, 1}), transpose({2, 1, 3, 2}, {4, 2, 3, 1})}}
 
 local function flip(shape, axes)
@@ -87,7 +90,8 @@ local function concat(axis, ...)
       end)
     end}
 end
-rows.concat = {cases = {concat(1, {3}, {2}), concat(2, {2, 3}, {2, 1}, {2, 4}), concat(1, {0}, {3}), concat(2, {2, 0}, {2, 3}),
+rows.concat = {large = {concat(2, {151, 60}, {151, 77}), concat(1, {60, 151}, {77, 151})},
+  cases = {concat(1, {3}, {2}), concat(2, {2, 3}, {2, 1}, {2, 4}), concat(1, {0}, {3}), concat(2, {2, 0}, {2, 3}),
   concat(1, {2, 1, 3}, {1, 1, 3}), concat(1, {1}, {1})}}
 
 local function pad(shape, widths)
@@ -105,7 +109,8 @@ local function pad(shape, widths)
       end)
     end}
 end
-rows.pad = {cases = {pad({3}, {{1, 2}}), pad({2, 3}, {{0, 1}, {2, 0}}), pad({0}, {{2, 1}}), pad({1, 5}, {{3, 0}, {0, 0}}),
+rows.pad = {large = {pad({103, 107}, {{2, 1}, {1, 3}})},
+  cases = {pad({3}, {{1, 2}}), pad({2, 3}, {{0, 1}, {2, 0}}), pad({0}, {{2, 1}}), pad({1, 5}, {{3, 0}, {0, 0}}),
   pad({2, 0, 2}, {{1, 0}, {0, 2}, {0, 1}})}}
 
 -- Per axis {first, last, step}; its transpose pads the interior.
@@ -122,7 +127,8 @@ local function slice(shape, ...)
       end)
     end}
 end
-rows.slice = {cases = {slice({7}, {2, 5}), slice({7}, {1, 7, 2}), slice({8}, {2, 7, 3}), slice({3, 5}, {2, 3}, {5, 1, -2}),
+rows.slice = {large = {slice({103, 107}, {2, 102, 2}, {107, 1, -3})},
+  cases = {slice({7}, {2, 5}), slice({7}, {1, 7, 2}), slice({8}, {2, 7, 3}), slice({3, 5}, {2, 3}, {5, 1, -2}),
   slice({4, 4}, {3, 2}, {1, 4}), slice({2, 3, 4}, {1, 2}, {2, 2}, {1, 4, 3}), slice({1}, {1, 1})}}
 
 -- -- reductions -----------------------------------------------------------------------------------------------------------
@@ -181,9 +187,13 @@ local function fold(f, init)
 end
 local empty = {{{}, {}}, {{7}, {1}}, {{33}, {1}}, {{3, 5}, {1}}, {{3, 5}, {2}}, {{3, 5}, {1, 2}}, {{2, 3, 4}, {1, 3}}, {{2, 3, 4}, {2}},
   {{2, 0, 3}, {1}}, {{1, 1}, {2}}, {{0}, {1}}, {{2, 0}, {2}}, {{2, 0, 3}, {1, 2}}}
+-- Long and short axes, of both kinds.
+local big = {{{103, 107}, {1}}, {{103, 107}, {2}}, {{103, 107}, {1, 2}}, {{3, 4001}, {2}}, {{4001, 3}, {1}}, {{10007}, {1}}}
 rows.reduce_sum = {out = widened, ulp = 16, cases = reduction("sum", fold(function(a, b) return a + b end, 0), empty)}
 rows.reduce_prod = {out = widened, ulp = {float16 = 40, bfloat16 = 40, float32 = 40, float64 = 40}, domain = {-1.4, 1.4},
   cases = reduction("prod", fold(function(a, b) return a * b end, 1), empty)}
+rows.reduce_sum.large = reduction("sum", fold(function(a, b) return a + b end, 0), big)
+for _, case in ipairs(rows.reduce_sum.large) do case.ulp, case.domain = 64, {0, 2} end
 
 local function best(better)
   return function(list, dtype)
@@ -200,6 +210,8 @@ end
 local function lesser(a, b, dtype) return greater(b, a, dtype) end
 rows.reduce_max = {ulp = 0, cases = reduction("max", best(greater))}
 rows.reduce_min = {ulp = 0, cases = reduction("min", best(lesser))}
+rows.reduce_max.large = reduction("max", best(greater), big)
+rows.reduce_min.large = reduction("min", best(lesser), big)
 
 -- reduce_any of a dtype that is no bool asks which elements are not 0.
 local function truth(v) return v ~= false and v ~= 0 end
@@ -213,6 +225,8 @@ local function every(list)
 end
 rows.reduce_any = {out = "bool", int_domain = {0, 1}, cases = reduction("any", any, empty)}
 rows.reduce_all = {out = "bool", int_domain = {0, 1}, cases = reduction("all", every, empty)}
+rows.reduce_any.large = reduction("any", any, big)
+rows.reduce_all.large = reduction("all", every, big)
 
 local function first_place(better)
   return function(list, dtype)
@@ -222,17 +236,20 @@ local function first_place(better)
   end
 end
 local positions = {{{7}, {1}}, {{33}, {1}}, {{3, 5}, {1}}, {{3, 5}, {2}}, {{2, 3, 4}, {2}}, {{2, 0, 3}, {1}}, {{1, 1}, {2}}}
-local function position(method, better)
+local function position(method, better, shapes)
   local cases = {}
-  for i, s in ipairs(positions) do
+  for i, s in ipairs(shapes) do
     local axis = s[2][1]
     cases[i] = {args = {s[1]}, f = function(x) return x[method](x, axis) end,
       ref = function(x, dtype) return along(x, axis, function(list) return first_place(better)(list, dtype) end, true) end}
   end
   return {out = "int32", int_domain = {0, 3}, cases = cases}
 end
-rows.argmax = position("argmax", greater)
-rows.argmin = position("argmin", lesser)
+rows.argmax = position("argmax", greater, positions)
+rows.argmin = position("argmin", lesser, positions)
+local long = {{{103, 107}, {1}}, {{103, 107}, {2}}, {{10007}, {1}}}
+rows.argmax.large = position("argmax", greater, long).cases
+rows.argmin.large = position("argmin", lesser, long).cases
 
 -- -- scans and normalisations ---------------------------------------------------------------------------------------------
 
@@ -256,9 +273,9 @@ local function backwards(f)
   end
 end
 
-local function scan(method, f)
+local function scan(method, f, shapes)
   local cases = {}
-  for _, s in ipairs{{{7}, 1}, {{33}, 1}, {{3, 5}, 1}, {{3, 5}, 2}, {{2, 3, 4}, 2}, {{0}, 1}, {{2, 0}, 1}, {{1, 1}, 2}} do
+  for _, s in ipairs(shapes or {{{7}, 1}, {{33}, 1}, {{3, 5}, 1}, {{3, 5}, 2}, {{2, 3, 4}, 2}, {{0}, 1}, {{2, 0}, 1}, {{1, 1}, 2}}) do
     local shape, axis = s[1], s[2]
     for _, reverse in ipairs{false, true} do
       local g = scanned(f)
@@ -280,15 +297,21 @@ local function running(better)
 end
 rows.cummax = {ulp = 0, cases = scan("cummax", running(greater))}
 rows.cummin = {ulp = 0, cases = scan("cummin", running(lesser))}
+local lines = {{{103, 107}, 1}, {{103, 107}, 2}, {{10007}, 1}}
+rows.cummax.large, rows.cummin.large = scan("cummax", running(greater), lines), scan("cummin", running(lesser), lines)
+rows.cumsum.large = scan("cumsum", function(a, b) return a + b end, lines)
+for _, case in ipairs(rows.cumsum.large) do case.ulp, case.domain = 512, {0, 2} end
 
 local function normalised(method, f, drop)
-  local cases = {}
-  for i, s in ipairs{{{7}, 1}, {{33}, 1}, {{3, 5}, 1}, {{3, 5}, 2}, {{2, 3, 4}, 2}, {{2, 0, 3}, 1}, {{1, 1}, 2}, {{3, 17}, 2}} do
+  local cases, large = {}, {}
+  local shapes = {{{7}, 1}, {{33}, 1}, {{3, 5}, 1}, {{3, 5}, 2}, {{2, 3, 4}, 2}, {{2, 0, 3}, 1}, {{1, 1}, 2}, {{3, 17}, 2}}
+  for i, s in ipairs(table.move(lines, 1, #lines, #shapes + 1, shapes)) do
     local axis = s[2]
-    cases[i] = {args = {s[1]}, f = function(x) return x[method](x, axis) end,
+    local list = i > 8 and large or cases
+    list[#list + 1] = {args = {s[1]}, f = function(x) return x[method](x, axis) end,
       ref = function(x) return not drop and #x.data == 0 and copy(x) or along(x, axis, f, drop) end}
   end
-  return {dtypes = floats, ulp = 16, cases = cases}
+  return {dtypes = floats, ulp = 16, cases = cases, large = large}
 end
 local function less_sum(list)
   local sum, out = reference.logsumexp(list), {}
@@ -352,6 +375,10 @@ rows.dot_general = {dtypes = numbers, ulp = 32, int_domain = {-5, 5}, cases = {
   dot({2, 3, 4}, {3, 4, 2}, {{2, 3}, {1, 2}}), dot({2}, {3}, {{}, {}}), dot({}, {3}, {{}, {}}), dot({5}, {5}, {{}, {}}, {{1}, {1}}),
   dot({0, 3}, {3, 2}, {{2}, {1}}), dot({2, 0}, {0, 3}, {{2}, {1}}), dot({1, 1}, {1, 1}, {{2}, {1}}), dot({17, 9}, {9, 5}, {{2}, {1}}),
 }}
+rows.dot_general.large = {dot({37, 41}, {41, 29}, {{2}, {1}}), dot({1, 101}, {101, 103}, {{2}, {1}}), dot({103, 101}, {101}, {{2}, {1}}),
+  dot({41, 37}, {29, 41}, {{1}, {2}}), dot({5, 17, 33}, {5, 33, 11}, {{3}, {2}}, {{1}, {1}}), dot({10007}, {10007}, {{1}, {1}}),
+  dot({101, 2}, {2, 103}, {{2}, {1}})}
+for _, case in ipairs(rows.dot_general.large) do case.ulp, case.domain = 256, {0, 1} end
 local accum = dot({3, 7}, {7, 2}, {{2}, {1}}, nil, "float32")
 accum.dtypes, accum.name = {"float16", "bfloat16", "float32"}, "into float32"
 table.insert(rows.dot_general.cases, accum)
@@ -380,17 +407,19 @@ local function sorted(list, dtype)
   return out
 end
 
-rows.sort = {ulp = 0, int_domain = {0, 6}, cases = {}}
-for _, s in ipairs{{{7}, 1}, {{33}, 1}, {{3, 5}, 1}, {{3, 5}, 2}, {{2, 3, 4}, 2}, {{1}, 1}, {{0}, 1}, {{2, 0}, 1}} do
+rows.sort = {ulp = 0, int_domain = {0, 6}, cases = {}, large = {}}
+for k, s in ipairs{{{7}, 1}, {{33}, 1}, {{3, 5}, 1}, {{3, 5}, 2}, {{2, 3, 4}, 2}, {{1}, 1}, {{0}, 1}, {{2, 0}, 1}, {{151, 37}, 1},
+    {{151, 37}, 2}, {{5003}, 1}} do
   local shape, axis = s[1], s[2]
+  local cases = k > 8 and rows.sort.large or rows.sort.cases
   local function apply(f)
     return function(x, dtype)
       if #x.data == 0 then return copy(x) end
       return along(x, axis, function(list) return f(list, dtype) end)
     end
   end
-  table.insert(rows.sort.cases, {args = {shape}, f = function(x) return x:sort(axis) end, ref = apply(sorted)})
-  table.insert(rows.sort.cases,
+  table.insert(cases, {args = {shape}, f = function(x) return x:sort(axis) end, ref = apply(sorted)})
+  table.insert(cases,
     {name = "argsort", args = {shape}, out = "int32", f = function(x) return x:argsort(axis) end, ref = apply(order)})
 end
 -- The k greatest, of equal ones the first.
@@ -447,5 +476,6 @@ local function threefry_bits(n, dtype)
 end
 rows.threefry2x32 = {cases = {threefry_bits(1, "uint32"), threefry_bits(7, "uint32"), threefry_bits(0, "uint32"),
   threefry_bits(33, "uint32"), threefry_bits(5, "uint64"), threefry_bits(5, "uint8"), threefry_bits(5, "uint16")}}
+rows.threefry2x32.large = {threefry_bits(10007, "uint32")}
 
 return rows

@@ -75,9 +75,20 @@ function tensor.broadcast_get(t, at)
   return tensor.get(t, own)
 end
 
+local function list_text(t) return "{" .. table.concat(t, ",") .. "}" end
+
+-- f of the elements of one tensor, or of two of one shape.
+local function map_flat(f, x, y)
+  local data = {}
+  for i, v in ipairs(x.data) do data[i] = f(v, y and y.data[i]) end
+  return {shape = x.shape, data = data}
+end
+
 --- f of the elements, broadcast.
 function tensor.map(f, ...)
   local operands, shapes = {...}, {}
+  if #operands == 1 then return map_flat(function(v) return f(v) end, ...) end
+  if #operands == 2 and list_text(operands[1].shape) == list_text(operands[2].shape) then return map_flat(f, ...) end
   for i, t in ipairs(operands) do shapes[i] = t.shape end
   local v = {}
   return tensor.build(tensor.broadcast_shape(table.unpack(shapes)), function(at)
@@ -178,13 +189,24 @@ local function transposed(t, axes)
   end)
 end
 
+-- The axes in reverse.
+local function backwards(n)
+  local axes = {}
+  for i = 1, n do axes[i] = n + 1 - i end
+  return axes
+end
+
+--- The same values as the transpose of an array.
+function tensor.transpose_of(t, dtype)
+  local axes = backwards(#t.shape)
+  return tensor.array(transposed(t, axes), dtype):transpose(axes)
+end
+
 --- The same values behind other strides: a transpose, a reversed slice, every second element of a larger array.
 function tensor.layouts(t, dtype)
   local n, list = #t.shape, {}
   if n == 0 or #t.data == 0 then return list end
-  local axes = {}
-  for i = 1, n do axes[i] = n + 1 - i end
-  if n > 1 then list.transposed = tensor.array(transposed(t, axes), dtype):transpose(axes) end
+  if n > 1 then list.transposed = tensor.transpose_of(t, dtype) end
   local last = t.shape[n]
   local turned = tensor.build(t.shape, function(at)
     local back = table.move(at, 1, n, 1, {})
@@ -235,8 +257,6 @@ local function same(want, got, tolerance)
   if want == got then return true end
   return math.abs(want - got) <= tolerance * math.max(1, math.abs(want)) and math.abs(got) ~= math.huge
 end
-
-local function list_text(t) return "{" .. table.concat(t, ",") .. "}" end
 
 --- nil where the array holds the tensor's values up to the tolerance, else what differs.
 function tensor.difference(want, x, tolerance)

@@ -25,6 +25,7 @@ void mx_open_reduce(lua_State *L);
 void mx_open_shape(lua_State *L);
 void mx_open_product(lua_State *L);
 void mx_open_conv(lua_State *L);
+void mx_open_linalg(lua_State *L);
 
 /* Operations of one array argument: check, call, push. */
 typedef mx_array *(*mx_unary)(mx_ctx *, mx_array *);

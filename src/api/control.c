@@ -22,7 +22,7 @@ static const char *op_name(const char *name) {
 
 typedef struct staging {
   mx_work w;
-  int f;
+  int f, body; /* stack: the function; lstaged_body, made before the trace, in which nothing may raise */
 } staging;
 
 static int lstaged_body(lua_State *L) { /* stack: f, staging -> list of results */
@@ -44,8 +44,7 @@ static bool staged_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_l
   s->w.tracers = in;
   s->w.n = n;
   if (!lua_checkstack(L, 12)) return mx_fail_memory(c, 12 * sizeof(void *)), false;
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, lstaged_body, 1);
+  lua_pushvalue(L, s->body);
   lua_pushvalue(L, s->f);
   lua_pushlightuserdata(L, s);
   if (!mx_call(L, 2, 1)) return false;
@@ -91,7 +90,9 @@ static int lstaged(lua_State *L) {
     if (i >= n_whole) slices[i] = mx_aval_slice(&slices[i]);
     avals[i] = &slices[i];
   }
-  staging s = {.w.L = L, .f = 1};
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, lstaged_body, 1);
+  staging s = {.w.L = L, .f = 1, .body = lua_gettop(L)};
   mx_ok(L, mx_stage(c, (mx_function){staged_call, &s}, avals, NULL, n, &w->program, &w->captured));
   mx_push_program(L, w->program);
   push_list(L, w->captured.items, w->captured.n);
@@ -284,8 +285,39 @@ static const mx_trace *axis_trace(lua_State *L, mx_ctx *c, const char *name) {
     }
   luaL_pushresult(&b);
   mx_error(L, "the axis '%s' is not bound (%s%s)", name,
-           n ? "bound are: " : "no vmap with an axis_name is around: nobody binds it", lua_tostring(L, -1));
+           n ? "bound are: " : "no vmap with an axis_name is around", lua_tostring(L, -1));
   return NULL;
+}
+
+/* The position, from 0, that pair i at the top of the stack names; nobody sends or gets twice. */
+static int64_t check_end(lua_State *L, int i, int k, int64_t size, bool *taken) {
+  static const char *const does[] = {"sends", "gets"};
+  if (lua_rawgeti(L, -1, k + 1) == LUA_TNIL) mx_error(L, "pair %d is no {from, to}", i + 1);
+  int64_t at = mx_check_int(L, -1, "a pair's position") - 1;
+  lua_pop(L, 1);
+  if (at < 0 || at >= size)
+    mx_error(L, "pair %d names no position (got %lld, need 1..%lld)", i + 1, (long long)at + 1, (long long)size);
+  if (taken[2 * at + k]) mx_error(L, "position %lld %s twice (need each at most once)", (long long)at + 1, does[k]);
+  taken[2 * at + k] = true;
+  return at;
+}
+
+/* A list of {from, to}, from 1: a new reference. */
+static mx_pairs *check_pairs(lua_State *L, mx_ctx *c, int list, int64_t size) {
+  if (!lua_istable(L, list)) mx_error(L, "pairs must be a list of {from, to} (got %s)", luaL_typename(L, list));
+  int n = (int)lua_rawlen(L, list);
+  int64_t(*v)[2] = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *v, 0);
+  bool *taken = memset(lua_newuserdatauv(L, 2 * (size_t)size + 1, 0), 0, 2 * (size_t)size + 1);
+  for (int i = 0; i < n; i++) {
+    if (lua_rawgeti(L, list, i + 1) != LUA_TTABLE)
+      mx_error(L, "pair %d is no {from, to} (got %s)", i + 1, luaL_typename(L, -1));
+    for (int k = 0; k < 2; k++) v[i][k] = check_end(L, i, k, size, taken);
+    lua_pop(L, 1);
+  }
+  mx_pairs *p = mx_pairs_new(c, n);
+  mx_ok(L, p != NULL);
+  memcpy(p->v, v, (size_t)n * sizeof *v);
+  return p;
 }
 
 /* core.collective(kind, x or nil, name, pairs or nil) */
@@ -305,21 +337,7 @@ static int lcollective(lua_State *L) {
   mx_ok(L, p.axis_name.name != NULL);
   mx_array *x = lua_isnil(L, 2) ? NULL : mx_check_strict(L, 2, "x");
   if (prim != &mx_prim_ppermute) return mx_push(L, mx_bind1(c, prim, &p, &x, x ? 1 : 0));
-  int n = (int)lua_rawlen(L, 4);
-  int64_t(*v)[2] = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *v, 0);
-  for (int i = 0; i < n; i++)
-    for (int k = 0; k < 2; k++) {
-      lua_rawgeti(L, 4, i + 1);
-      lua_rawgeti(L, -1, k + 1);
-      v[i][k] = mx_check_int(L, -1, "a pair's position") - 1;
-      if (v[i][k] < 0 || v[i][k] >= t->size)
-        mx_error(L, "pair %d names no position (got %lld, need 1..%lld)", i + 1, (long long)v[i][k] + 1,
-                 (long long)t->size);
-      lua_pop(L, 2);
-    }
-  p.axis_name.pairs = mx_pairs_new(c, n);
-  mx_ok(L, p.axis_name.pairs != NULL);
-  memcpy(p.axis_name.pairs->v, v, (size_t)n * sizeof *v);
+  p.axis_name.pairs = check_pairs(L, c, 4, t->size);
   x = mx_bind1(c, prim, &p, &x, 1);
   mx_pairs_release(p.axis_name.pairs);
   return mx_push(L, x);

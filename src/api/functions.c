@@ -7,4 +7,5 @@ void mx_open_functions(lua_State *L) {
   mx_open_shape(L);
   mx_open_product(L);
   mx_open_conv(L);
+  mx_open_linalg(L);
 }

@@ -51,6 +51,8 @@ typedef union mx_params {
   struct { mx_dims sizes; } dynamic;                       /* dynamic_slice; dynamic_update_slice has none */
   struct { int64_t axis, keys; } sort;
   struct { int64_t right; } search;
+  struct { int64_t lower, transpose, unit; } triangular;   /* flags */
+  struct { int64_t flag; } matrix;                         /* lu_solve: transpose; svd: full */
   struct { struct mx_programs *body; int64_t n_const, n_carry, length, reverse; } scan; /* operands: constants, carry, xs; body the same */
   struct { struct mx_programs *of; int64_t n_const[2]; } loop;                           /* of: condition, body; operands: their constants, carry */
   struct { struct mx_programs *of; } branch;                                             /* operands: index, those of every branch */
@@ -215,6 +217,18 @@ bool mx_sort(mx_ctx *c, mx_array *const *x, int n, int keys, int axis, mx_array 
 mx_array *mx_argsort(mx_ctx *c, mx_array *x, int axis); /* int32, from 0 */
 mx_array *mx_searchsorted(mx_ctx *c, mx_array *sorted, mx_array *v, bool right);
 bool mx_threefry2x32(mx_ctx *c, mx_array *k0, mx_array *k1, mx_array *x0, mx_array *x1, mx_array *out[2]);
+
+/* linear algebra, of the matrices in the last two axes; integers are converted to float32, halves are refused */
+mx_array *mx_cholesky(mx_ctx *c, mx_array *x);           /* of (x + xT) / 2 */
+mx_array *mx_triangular_solve(mx_ctx *c, mx_array *a, mx_array *b, bool lower, bool transpose, bool unit); /* b: a vector if 1-d */
+mx_array *mx_solve(mx_ctx *c, mx_array *a, mx_array *b);
+mx_array *mx_inv(mx_ctx *c, mx_array *x);
+mx_array *mx_det(mx_ctx *c, mx_array *x);
+mx_array *mx_pinv(mx_ctx *c, mx_array *x);
+bool mx_slogdet(mx_ctx *c, mx_array *x, mx_array *out[2]); /* sign, log |det| */
+bool mx_qr(mx_ctx *c, mx_array *x, mx_array *out[2]);
+bool mx_svd(mx_ctx *c, mx_array *x, bool full, mx_array *out[3]);
+bool mx_eigh(mx_ctx *c, mx_array *x, mx_array *out[2]);    /* of (x + xT) / 2 */
 
 /* -- dims ------------------------------------------------------------------------------------------------------------ */
 mx_dims mx_dims_of(int n, const int64_t *v);

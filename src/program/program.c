@@ -57,13 +57,20 @@ static void params_release(const mx_primitive *prim, const mx_params *p) {
   if (p && prim->id == MX_PRIM_ppermute) mx_pairs_release(p->axis_name.pairs);
 }
 
-static bool is_collective(const mx_primitive *prim, const mx_params *p) {
-  if (prim->id >= MX_PRIM_psum && prim->id <= MX_PRIM_axis_index) return true;
+static bool program_names_axis(const mx_program *p, const char *name) {
+  if (!p->collective || !name) return p->collective;
+  for (int i = 0; i < p->n_eqn; i++)
+    if (mx_params_name_axis(p->eqns[i].prim, p->eqns[i].params, name)) return true;
+  return false;
+}
+
+bool mx_params_name_axis(const mx_primitive *prim, const mx_params *p, const char *name) {
+  if (prim->id >= MX_PRIM_psum && prim->id <= MX_PRIM_axis_index) return !name || !strcmp(p->axis_name.name, name);
   for (const mx_field *f = prim->fields; p && f && f->kind != MX_FIELD_END; f++) {
     if (f->kind != MX_FIELD_PROGRAMS) continue;
     const mx_programs *l = *(mx_programs *const *)((const char *)p + f->offset);
     for (int i = 0; i < l->n; i++)
-      if (l->items[i]->collective) return true;
+      if (program_names_axis(l->items[i], name)) return true;
   }
   return false;
 }
@@ -194,7 +201,7 @@ int32_t mx_program_equation(mx_ctx *c, mx_program *p, const mx_op *o, const int3
     if (!params) return -1;
     memcpy(params, o->p, o->prim->params_size);
     e.params = params;
-    p->collective |= is_collective(o->prim, params);
+    p->collective |= mx_params_name_axis(o->prim, params, NULL);
     if (o->prim->id >= MX_PRIM_scan) {
       if (!mx_grow(c, &p->held, &p->held_cap, p->n_held + 1, sizeof *p->held)) return -1;
       p->held[p->n_held].prim = o->prim;

@@ -73,6 +73,8 @@ typedef struct mx_pairs {
 } mx_pairs;
 mx_pairs *mx_pairs_new(mx_ctx *c, int n);
 void mx_pairs_release(mx_pairs *p);
+/* Whether a primitive, or what its programs hold, is a collective over the axis (NULL: over any). */
+bool mx_params_name_axis(const mx_primitive *prim, const mx_params *p, const char *name);
 
 /* make */
 mx_program *mx_program_new(mx_ctx *c);

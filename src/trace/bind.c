@@ -94,8 +94,7 @@ bool mx_has_value(const mx_ctx *c, const mx_array *x) {
 
 static bool handles(const mx_trace *t, const mx_op *o) {
   if (t->kind == MX_TRACE_STAGE) return true;
-  if (t->kind == MX_TRACE_BATCH && t->name && o->prim->id >= MX_PRIM_psum && o->prim->id <= MX_PRIM_axis_index &&
-      strcmp(t->name, o->p->axis_name.name) == 0)
+  if (t->kind == MX_TRACE_BATCH && t->name && mx_params_name_axis(o->prim, o->p, t->name))
     return true; /* a collective belongs to the vmap of its name, mapped operand or not */
   for (int i = 0; i < o->n_in; i++)
     if (mx_owns(t, o->in[i])) return true;

@@ -127,8 +127,79 @@ static bool loop_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_ar
   return ok;
 }
 
+/* -- partial evaluation: the known part of the carry is computed now; the tape runs the loop whole, as checkpoint does
+ * -
+ */
+
+typedef struct known {
+  mx_program *cond, *body; /* of the known inputs; behind the results are residuals, which nobody needs */
+  bool *in, *out;          /* unknown: inputs of the body, the carry */
+  int n_const, n_carry;    /* known constants of the body, known carry */
+} known;
+
+/* Splits the body until the carry's unknown results are unknown inputs too, then the condition. */
+static bool find_known(mx_ctx *c, const sizes *s, const bool *unknown, known *r) {
+  mx_program *rest;
+  memcpy(r->in, unknown + s->n_cond, (size_t)(s->n_body + s->n_carry));
+  for (bool changed = true; changed;) {
+    memcpy(r->out, r->in + s->n_body, (size_t)s->n_carry);
+    mx_program_release(r->body);
+    if (!mx_program_split(c, s->body, r->in, r->out, &r->body, &rest)) return false;
+    mx_program_release(rest);
+    changed = memcmp(r->out, r->in + s->n_body, (size_t)s->n_carry) != 0;
+    memcpy(r->in + s->n_body, r->out, (size_t)s->n_carry);
+  }
+  for (int i = 0; i < s->n_body; i++) r->n_const += !r->in[i];
+  for (int k = 0; k < s->n_carry; k++) r->n_carry += !r->out[k];
+  return true;
+}
+
+/* The condition without the carry that is unknown. Tangents never reach it. */
+static bool split_cond(mx_ctx *c, mx_arena *a, const sizes *s, const bool *unknown, known *r) {
+  bool *in = mx_take(c, a, s->n_cond + s->n_carry, 1), out = false;
+  mx_program *rest;
+  if (!in) return false;
+  memcpy(in, unknown, (size_t)s->n_cond);
+  memcpy(in + s->n_cond, r->out, (size_t)s->n_carry);
+  if (!mx_program_split(c, s->cond, in, &out, &r->cond, &rest)) return false;
+  mx_program_release(rest);
+  if (out) mx_fail(c, MLAX_UNSUPPORTED, "the condition of while_loop depends on a tangent");
+  return !out;
+}
+
+static mx_program *first_results(mx_ctx *c, mx_arena *a, const mx_program *p, int n_out) {
+  int *source = mx_take(c, a, p->n_in, sizeof *source);
+  for (int i = 0; source && i < p->n_in; i++) source[i] = i;
+  return source ? mx_program_rewire(c, p, p->n_in, (const mx_aval *const *)p->avals, source, n_out, NULL) : NULL;
+}
+
+static bool run_known(mx_ctx *c, mx_arena *a, const mx_op *o, const sizes *s, const known *r, mx_array **y) {
+  mx_array **x = mx_take(c, a, o->n_in, sizeof *x);
+  int n = 0;
+  if (!x) return false;
+  for (int i = 0; i < o->n_in; i++)
+    if (i < s->n_cond || !r->in[i - s->n_cond]) x[n++] = o->in[i];
+  mx_program *cond = first_results(c, a, r->cond, 1), *body = cond ? first_results(c, a, r->body, r->n_carry) : NULL;
+  return bind_loop(c, cond, body, s->n_cond, r->n_const, x, n, y, r->n_carry);
+}
+
 static bool loop_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool *unknown, mx_array **out) {
-  (void)lin, (void)o, (void)unknown, (void)out;
+  sizes s = sizes_of(o);
+  mx_arena a = {c->engine, NULL};
+  known r = {.in = mx_take(c, &a, s.n_body + s.n_carry, 1), .out = mx_take(c, &a, s.n_carry, 1)};
+  mx_array **y = mx_take(c, &a, s.n_carry, sizeof *y), **z = mx_take(c, &a, s.n_carry, sizeof *z);
+  mx_op whole = *o;
+  bool ok = r.in && r.out && y && z && find_known(c, &s, unknown, &r) && split_cond(c, &a, &s, unknown, &r);
+  ok = ok && (!r.n_carry || run_known(c, &a, o, &s, &r, y)) && mx_stage_process(c, lin, &whole, z);
+  for (int k = 0, i = 0; ok && k < s.n_carry; k++) out[k] = r.out[k] ? z[k] : y[i++];
+  mx_program_release(r.cond);
+  mx_program_release(r.body);
+  mx_arena_release(&a);
+  return ok;
+}
+
+static bool loop_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_array *const *ct, mx_array **out) {
+  (void)o, (void)linear, (void)ct, (void)out;
   mx_fail(c, MLAX_UNSUPPORTED,
           "reverse-mode differentiation of while_loop is not defined, since its steps are not kept: use scan, or "
           "fori_loop with Lua numbers as bounds");
@@ -279,4 +350,5 @@ const mx_primitive mx_prim_loop = {.name = "while",
                                    .shape = loop_shape,
                                    .jvp = loop_jvp,
                                    .batch = loop_batch,
-                                   .partial = loop_partial};
+                                   .partial = loop_partial,
+                                   .transpose_all = loop_transpose};

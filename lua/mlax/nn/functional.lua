@@ -310,14 +310,8 @@ end
 local masked = {float16 = -0.7 * 65504, bfloat16 = -0.7 * 3.3895313892515355e38, float32 = -0.7 * 3.4028234663852886e38,
                 float64 = -0.7 * 1.7976931348623157e308}
 
---- softmax(q k^T / sqrt(depth)) v.
--- @param options {mask = bool {..., len_q, len_k}, true where attention may go; causal = false: query i sees keys 1 to i}
--- @return {..., len_q, depth of v}
--- @usage local x = random.normal(key, {5, 8})
--- print(F.scaled_dot_product_attention(x, x, x, {causal = true}):dims())   --> 5 8
-function F.scaled_dot_product_attention(q, k, v, options, ...)
-  local op = "scaled_dot_product_attention"
-  local o = check.options(op, options, "mask causal", ...)
+--- softmax(q k^T / sqrt(depth)) where o.mask and o.causal let it go, {..., len_q, len_k}.
+function F.attention_weights(op, q, k, o)
   local logits = F.dot_product_attention_logits(q, k)
   local low = masked[logits.dtype]
   if o.mask then
@@ -329,7 +323,18 @@ function F.scaled_dot_product_attention(q, k, v, options, ...)
     local queries, keys = mlax.range(1, logits:dim(-2)):expand_dims(2), mlax.range(1, logits:dim(-1))
     logits = where(queries:ge(keys), logits, low)
   end
-  return F.apply_attention_weights(mlax.softmax(logits, -1), v)
+  return mlax.softmax(logits, -1)
+end
+
+--- softmax(q k^T / sqrt(depth)) v.
+-- @param options {mask = bool {..., len_q, len_k}, true where attention may go; causal = false: query i sees keys 1 to i}
+-- @return {..., len_q, depth of v}
+-- @usage local x = random.normal(key, {5, 8})
+-- print(F.scaled_dot_product_attention(x, x, x, {causal = true}):dims())   --> 5 8
+function F.scaled_dot_product_attention(q, k, v, options, ...)
+  local op = "scaled_dot_product_attention"
+  local o = check.options(op, options, "mask causal", ...)
+  return F.apply_attention_weights(F.attention_weights(op, q, k, o), v)
 end
 
 return F

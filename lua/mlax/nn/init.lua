@@ -26,4 +26,9 @@ return {
   BatchNorm = require "mlax.nn.batch_norm",
   Recurrent = require "mlax.nn.recurrent",
   RecurrentRng = require "mlax.nn.recurrent_rng",
+  LSTMCell = require "mlax.nn.lstm_cell",
+  GRUCell = require "mlax.nn.gru_cell",
+  RoPE = require "mlax.nn.rope",
+  MultiheadAttention = require "mlax.nn.multihead_attention",
+  TransformerEncoderLayer = require "mlax.nn.transformer_encoder_layer",
 }

@@ -129,7 +129,7 @@ function recurrence.run(self, op, input, call)
     return {left, new, carry[3] + 1}, y
   end
   local carry, ys = scan(body, {state, h, mlax.array(done, "int32")}, xs, length, self.reverse, self.unroll)
-  self.cell = trainable:combine(carry[1])
+  if #mlax.tree.leaves(state) > 0 then self.cell = trainable:combine(carry[1]) end -- else nothing in it has changed
   if self.reverse then return {joined(ys, first), carry[2]} end
   return {joined(first, ys), carry[2]}
 end

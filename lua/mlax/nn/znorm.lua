@@ -16,7 +16,7 @@ local ZNorm = mlax.class("ZNorm")
 -- local over_batch = mlax.vmap(function(m, x) return m(x, nil, false, "batch") end,
 --   {in_axes = {false, 1}, out_axes = {1, false}, axis_name = "batch"})
 -- local y, after = over_batch(layer, mlax.array{{1, 10}, {3, 30}})
--- print(y, after.moving_mean.data)   --> float32[2,2] [[-0.999995 -1.000000] [ 0.999995 1.000000]] float32[2] [0.2 2.0]
+-- print(y, after.moving_mean.data)   --> float32[2,2] [[-0.99999 -1.00000] [ 0.99999 1.00000]] float32[2] [0.2 2.0]
 function ZNorm:init(rng, axis, options, ...)
   local o = check.options("ZNorm", options, "epsilon momentum mean_initializer variance_initializer dtype", ...)
   self.rng = mlax.Parameter(false, check.key("ZNorm", "rng", rng))
@@ -27,7 +27,8 @@ function ZNorm:init(rng, axis, options, ...)
   self.mean_initializer = check.callable("ZNorm", "mean_initializer", o.mean_initializer or initializers.zeros)
   self.variance_initializer = check.callable("ZNorm", "variance_initializer", o.variance_initializer or initializers.ones)
   self.dtype = check.dtype("ZNorm", "dtype", o.dtype, "float32")
-  self.moving_mean, self.moving_var = mlax.Parameter(false), mlax.Parameter(false)
+  self.moving_mean = mlax.Parameter(false)
+  self.moving_var = mlax.Parameter(false)
 end
 
 -- The axes that are reduced, the lengths of the others, and x's shape with 1 in the place of the reduced ones.

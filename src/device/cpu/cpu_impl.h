@@ -19,6 +19,7 @@ MX_CPU_FAMILY(sort);
 MX_CPU_FAMILY(random);
 MX_CPU_FAMILY(conv);
 MX_CPU_FAMILY(window);
+MX_CPU_FAMILY(linalg);
 MX_CPU_FAMILY(control);    /* compile/control.c: it runs plans */
 MX_CPU_FAMILY(collective);
 
