@@ -18,8 +18,8 @@
  *     mlax_engine_release(engine);                                // arrays that live on keep the engine alive
  *
  * No function aborts, exits, prints or raises: each answers a status and writes its text into the caller's error.
- * Arrays are immutable and counted atomically, so threads may share them. After fork a child makes its own engine: one of the
- * parent answers MLAX_STATE.
+ * Arrays are immutable and counted atomically, so threads may share them. After fork a child makes its own engine: one
+ * of the parent answers MLAX_STATE.
  */
 #ifndef MLAX_H
 #define MLAX_H
@@ -32,9 +32,9 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define MLAX_API __attribute__((visibility("default")))
+#  define MLAX_API __attribute__((visibility("default")))
 #else
-#define MLAX_API
+#  define MLAX_API
 #endif
 
 #define MLAX_VERSION "0.1.0"
@@ -82,8 +82,9 @@ typedef enum {
   MLAX_FLOAT64
 } mlax_dtype;
 
-/* Files as the engine sees them; a host may put its own here. `open` returns NULL and `read`, `write` return -1 on failure with
- * errno set; `sync`, `close`, `rename`, `remove` return 0 on success. `read` gives fewer bytes than asked only at the end. */
+/* Files as the engine sees them; a host may put its own here. `open` returns NULL and `read`, `write` return -1 on
+ * failure with errno set; `sync`, `close`, `rename`, `remove` return 0 on success. `read` gives fewer bytes than asked
+ * only at the end. */
 typedef struct {
   size_t size;
   void *ud;
@@ -117,7 +118,8 @@ typedef struct {
   unsigned flags;          /* MLAX_DETERMINISTIC */
 } mlax_options;
 
-#define MLAX_OPTIONS  {sizeof(mlax_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define MLAX_OPTIONS                                                                                                   \
+  { sizeof(mlax_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define MLAX_NO_FILES (mlax_no_files())
 MLAX_API const mlax_files *mlax_no_files(void);
 
@@ -134,9 +136,10 @@ typedef struct {
 } mlax_memory_info;
 MLAX_API void mlax_memory(mlax_engine *, mlax_memory_info *);
 
-/* Arrays. `copy` copies `data` (row-major); `wrap` refers to it: `release` runs once, on any thread, also on failure. */
-MLAX_API mlax_status mlax_array_copy(mlax_engine *, mlax_dtype, int ndim, const int64_t *shape, const void *data, mlax_array **,
-                                     mlax_error *);
+/* Arrays. `copy` copies `data` (row-major); `wrap` refers to it: `release` runs once, on any thread, also on failure.
+ */
+MLAX_API mlax_status mlax_array_copy(mlax_engine *, mlax_dtype, int ndim, const int64_t *shape, const void *data,
+                                     mlax_array **, mlax_error *);
 MLAX_API mlax_status mlax_array_wrap(mlax_engine *, mlax_dtype, int ndim, const int64_t *shape, const void *data,
                                      void (*release)(void *ud), void *ud, mlax_array **, mlax_error *);
 MLAX_API mlax_array *mlax_array_retain(mlax_array *); /* NULL is allowed, here and in release */

@@ -10,8 +10,6 @@
  */
 #include "call.h"
 
-#include "../trace/control_impl.h"
-
 /* The public operation, as a string that outlives the call. */
 static const char *op_name(const char *name) {
   static const char *const names[] = {"scan", "while_loop", "cond", "switch", "checkpoint", "custom_jvp", "custom_vjp"};
@@ -284,8 +282,8 @@ static const mx_trace *axis_trace(lua_State *L, mx_ctx *c, const char *name) {
       luaL_addstring(&b, t->name);
     }
   luaL_pushresult(&b);
-  mx_error(L, "the axis '%s' is not bound (%s%s)", name,
-           n ? "bound are: " : "no vmap with an axis_name is around", lua_tostring(L, -1));
+  mx_error(L, "the axis '%s' is not bound (%s%s)", name, n ? "bound are: " : "no vmap with an axis_name is around",
+           lua_tostring(L, -1));
   return NULL;
 }
 

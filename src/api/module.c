@@ -2,9 +2,10 @@
  * Classes are in class.c, the Lua half (summary, tostring, tree_flatten_with_keys) in lua/mlax/module.lua. */
 #include "tree_impl.h"
 
-static const char meta_key = 0;     /* registry: the metatable of all Modules */
-static const char calls_key = 0;    /* registry: the struct mx_calls; its user value is the list of modules that run */
-static const char observer_key = 0; /* registry: {function that sees every call, or nil}, weak: it goes with its owner */
+static const char meta_key = 0;  /* registry: the metatable of all Modules */
+static const char calls_key = 0; /* registry: the struct mx_calls; its user value is the list of modules that run */
+static const char observer_key =
+    0; /* registry: {function that sees every call, or nil}, weak: it goes with its owner */
 
 /* The modules whose call is running, outermost first: n modules at [1..n] of the list, and the threads that run them.
  * Each call marks the struct to be closed, so that an error pops it, too. A coroutine that dies of an error closes
@@ -385,7 +386,8 @@ static int not_implemented(lua_State *L, const char *method) {
 static int lmodule_setup(lua_State *L) { return not_implemented(L, "setup"); }
 static int lmodule_forward(lua_State *L) { return not_implemented(L, "forward"); }
 
-static int lobserve(lua_State *L) { /* core.observe_calls(f or nil): f(model, y) after every call, as long as someone holds f */
+static int
+lobserve(lua_State *L) { /* core.observe_calls(f or nil): f(model, y) after every call, as long as someone holds f */
   lua_settop(L, 1);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &observer_key);
   lua_rawgeti(L, 2, 1);

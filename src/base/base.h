@@ -1,11 +1,12 @@
 /* base.h: memory, errors, files, threads, checked sizes. The lowest folder: it knows nothing of arrays.
  *
- * Engine    what a host shares between its Lua states: allocator, limit, counters, buffer cache, threads, files. Counted
- *           atomically; every array and program holds a reference.
- * Context   one engine thread of control (one per Lua state): the pending error, the frame of temporary arrays, the running
- *           trace. Functions that can fail take it first, and return NULL or false after mx_fail; the first error wins.
+ * Engine    what a host shares between its Lua states: allocator, limit, counters, buffer cache, threads, files.
+ * Counted atomically; every array and program holds a reference. Context   one engine thread of control (one per Lua
+ * state): the pending error, the frame of temporary arrays, the running trace. Functions that can fail take it first,
+ * and return NULL or false after mx_fail; the first error wins.
  *
- * All memory comes from mx_alloc (small things, counted) or mx_buffer_alloc (array storage, cached); both may fail at any call.
+ * All memory comes from mx_alloc (small things, counted) or mx_buffer_alloc (array storage, cached); both may fail at
+ * any call.
  */
 #ifndef MX_BASE_H
 #define MX_BASE_H
@@ -28,7 +29,8 @@ struct mlax_engine {
   _Atomic size_t live, peak, limit; /* limit 0: none */
   mx_cache *cache;
   int threads;
-  bool blas_parallel; /* OpenBLAS may use its threads: it is the OpenMP build, and the engine has more than one of its own */
+  bool blas_parallel; /* OpenBLAS may use its threads: it is the OpenMP build, and the engine has more than one of its
+                         own */
   void (*parallel_for)(void *ud, int n, void (*body)(void *arg, int i), void *arg);
   void *parallel_ud;
   int (*poll)(void *ud);
@@ -47,44 +49,49 @@ typedef struct mx_ctx {
   mlax_error error; /* status MLAX_OK: none pending */
   const char *op;   /* the public operation that was called, for messages ("matmul") */
 
-  /* Every array made inside bind belongs to the frame: a stack of references. Who calls C from Lua takes a mark and releases
-   * down to it; user functions run above frame_base, so that an entry may sweep what a longjmp left behind. */
+  /* Every array made inside bind belongs to the frame: a stack of references. Who calls C from Lua takes a mark and
+   * releases down to it; user functions run above frame_base, so that an entry may sweep what a longjmp left behind. */
   mlax_array **frame;
   int frame_n, frame_cap, frame_base;
 
   struct mx_trace *trace; /* the current interpreter; NULL: evaluate */
   struct mx_axis *axes;   /* named axes, innermost first */
-  const char *batching;       /* the name of the vmap whose rule runs, or NULL */
+  const char *batching;   /* the name of the vmap whose rule runs, or NULL */
 
-  uint64_t traces;            /* traces begun so far: their serial numbers */
-  uint32_t error_site;        /* where compiled code failed: the Lua line that made the equation; 0: the current line */
-  uint32_t site;              /* the Lua line of the running operation, while a program is replayed; 0: ask `where` */
+  uint64_t traces;     /* traces begun so far: their serial numbers */
+  uint32_t error_site; /* where compiled code failed: the Lua line that made the equation; 0: the current line */
+  uint32_t site;       /* the Lua line of the running operation, while a program is replayed; 0: ask `where` */
   uint32_t (*where)(void *ud); /* api's: interns the user's current Lua line; NULL without Lua */
-  bool (*collect)(void *ud);  /* api's: collects garbage once before memory runs out; NULL without Lua */
+  bool (*collect)(void *ud);   /* api's: collects garbage once before memory runs out; NULL without Lua */
   void *ud;
   struct mx_sites *sites; /* interned file:line strings, see mx_site_* */
 } mx_ctx;
 
-/* -- errors (error.c) ------------------------------------------------------------------------------------------------ */
+/* -- errors (error.c) ------------------------------------------------------------------------------------------------
+ */
 
-/* Records the first error and returns NULL. The text is "what is wrong (got ..., need ...)"; api/ puts file, line, op before it. */
+/* Records the first error and returns NULL. The text is "what is wrong (got ..., need ...)"; api/ puts file, line, op
+ * before it. */
 void *mx_fail(mx_ctx *c, mlax_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* "not enough memory for N bytes" (MLAX_MEMORY), or MLAX_LIMIT where the limit stood in the way. */
 void *mx_fail_memory(mx_ctx *c, size_t bytes);
 void mx_clear(mx_ctx *c);
 static inline bool mx_failed(const mx_ctx *c) { return c->error.status != MLAX_OK; }
 /* Writes status and text, cut at a UTF-8 character, into the caller's error (may be NULL). */
-mlax_status mx_report(mlax_error *to, mlax_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+mlax_status mx_report(mlax_error *to, mlax_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
-/* -- sites: interned Lua lines, and the operation there (error.c) ---------------------------------------------------- */
+/* -- sites: interned Lua lines, and the operation there (error.c) ----------------------------------------------------
+ */
 uint32_t mx_site_intern(mx_ctx *c, const char *source, int line); /* 0 when there is no memory: "unknown" */
-const char *mx_site_text(const mx_ctx *c, uint32_t site);          /* "f.lua:12", or "?" */
-const char *mx_site_op(const mx_ctx *c, uint32_t site);            /* the operation that ran there when it was interned, or NULL */
+const char *mx_site_text(const mx_ctx *c, uint32_t site);         /* "f.lua:12", or "?" */
+const char *mx_site_op(const mx_ctx *c, uint32_t site); /* the operation that ran there when it was interned, or NULL */
 
 /* One copy of each name, as long as the context lives; NULL without memory. */
 const char *mx_name_intern(mx_ctx *c, const char *name);
 
-/* -- context --------------------------------------------------------------------------------------------------------- */
+/* -- context ---------------------------------------------------------------------------------------------------------
+ */
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine); /* retains the engine */
 void mx_ctx_close(mx_ctx *c);                     /* its arrays are released before: mx_frame_release(c, 0) */
 /* False with MLAX_STATE pending in a forked child of the engine's process. mx_poll and mx_buffer_alloc ask it too. */
@@ -92,19 +99,23 @@ bool mx_same_process(mx_ctx *c);
 /* False with an error pending if the engine may not go on: forked child, interrupt, poll. Between steps and tiles. */
 bool mx_poll(mx_ctx *c);
 
-/* -- memory (memory.c) ----------------------------------------------------------------------------------------------- */
+/* -- memory (memory.c) -----------------------------------------------------------------------------------------------
+ */
 mlax_engine *mx_engine_retain(mlax_engine *e);
-void *mx_alloc(mlax_engine *e, size_t bytes); /* 16-byte aligned, uninitialised; NULL on failure, and only then (0 bytes give a pointer) */
+void *
+mx_alloc(mlax_engine *e,
+         size_t bytes); /* 16-byte aligned, uninitialised; NULL on failure, and only then (0 bytes give a pointer) */
 void *mx_calloc(mlax_engine *e, size_t bytes);
 void *mx_realloc(mlax_engine *e, void *p, size_t old_bytes, size_t bytes); /* on failure p is untouched */
-void mx_free(mlax_engine *e, void *p, size_t bytes);                        /* NULL is allowed */
+void mx_free(mlax_engine *e, void *p, size_t bytes);                       /* NULL is allowed */
 /* The same with the error recorded in the context. */
 void *mx_new(mx_ctx *c, size_t bytes); /* zeroed */
 /* Grows *items (elements of `item` bytes) so that *cap >= need, doubling. */
 bool mx_grow(mx_ctx *c, void *items, int *cap, int need, size_t item);
 
-/* Array storage: 64-byte aligned, rounded up to 256 bytes, from the cache where one fits (size classes: powers of two with four
- * steps), huge pages from 2 MiB. mx_buffer_size says how many bytes such a block really has. Tries `collect` once before it fails. */
+/* Array storage: 64-byte aligned, rounded up to 256 bytes, from the cache where one fits (size classes: powers of two
+ * with four steps), huge pages from 2 MiB. mx_buffer_size says how many bytes such a block really has. Tries `collect`
+ * once before it fails. */
 void *mx_buffer_alloc(mx_ctx *c, size_t bytes);
 void mx_buffer_free(mlax_engine *e, void *p, size_t bytes);
 size_t mx_buffer_size(size_t bytes);
@@ -118,30 +129,36 @@ typedef struct mx_arena {
 void *mx_arena_alloc(mx_ctx *c, mx_arena *a, size_t bytes); /* zeroed, 16-byte aligned */
 void mx_arena_release(mx_arena *a);
 
-/* -- checked sizes --------------------------------------------------------------------------------------------------- */
+/* -- checked sizes ---------------------------------------------------------------------------------------------------
+ */
 static inline bool mx_mul_size(size_t a, size_t b, size_t *r) { return !__builtin_mul_overflow(a, b, r); }
 static inline bool mx_add_size(size_t a, size_t b, size_t *r) { return !__builtin_add_overflow(a, b, r); }
 static inline bool mx_mul_i64(int64_t a, int64_t b, int64_t *r) { return !__builtin_mul_overflow(a, b, r); }
 
-/* -- hashing --------------------------------------------------------------------------------------------------------- */
+/* -- hashing ---------------------------------------------------------------------------------------------------------
+ */
 uint64_t mx_hash_bytes(uint64_t seed, const void *p, size_t n);
 static inline uint64_t mx_hash_mix(uint64_t h, uint64_t v) {
   h = (h ^ v) * 0x9E3779B97F4A7C15u;
   return h ^ (h >> 29);
 }
 
-/* -- threads (thread.c) ---------------------------------------------------------------------------------------------- */
-/* Runs body(arg, i) for i in 0..n-1, in parallel where there is more than one thread; returns when all are done. The only place
- * that names OpenMP. Callers pass n = mx_chunks(e, work): 1 for work under about 4 microseconds. */
+/* -- threads (thread.c) ----------------------------------------------------------------------------------------------
+ */
+/* Runs body(arg, i) for i in 0..n-1, in parallel where there is more than one thread; returns when all are done. The
+ * only place that names OpenMP. Callers pass n = mx_chunks(e, work): 1 for work under about 4 microseconds. */
 void mx_parallel(mlax_engine *e, int n, void (*body)(void *arg, int i), void *arg);
-/* Between them a library that uses OpenMP itself (OpenBLAS) runs in the calling thread alone. `end` takes what `begin` gave. */
+/* Between them a library that uses OpenMP itself (OpenBLAS) runs in the calling thread alone. `end` takes what `begin`
+ * gave. */
 int mx_serial_begin(void);
 void mx_serial_end(int threads);
 /* How many chunks to cut `items` of about `ns_per_item` nanoseconds each into: 1 .. threads. */
 int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 
-/* -- files (files.c) ------------------------------------------------------------------------------------------------- */
-/* The whole file, at most `limit` bytes (0: none); *bytes its length. Freed with mx_free(engine, p, *bytes + 1): a zero follows. */
+/* -- files (files.c) -------------------------------------------------------------------------------------------------
+ */
+/* The whole file, at most `limit` bytes (0: none); *bytes its length. Freed with mx_free(engine, p, *bytes + 1): a zero
+ * follows. */
 void *mx_file_read(mx_ctx *c, const char *path, size_t limit, size_t *bytes);
 /* Temporary file, sync, rename: the old file or the new one is there, never a torn one. */
 bool mx_file_write(mx_ctx *c, const char *path, const void *data, size_t bytes);

@@ -56,7 +56,8 @@ void mx_clear(mx_ctx *c) {
 
 /* -- sites ------------------------------------------------------------------------------------- */
 
-/* Site n is text[n - 1]: "f.lua:12", a zero, the operation there, a zero. `slots` is a hash table of sites (0: free) with room for twice as many. */
+/* Site n is text[n - 1]: "f.lua:12", a zero, the operation there, a zero. `slots` is a hash table of sites (0: free)
+ * with room for twice as many. */
 struct mx_sites {
   char **text;
   uint32_t *slots;
@@ -98,7 +99,8 @@ uint32_t mx_site_intern(mx_ctx *c, const char *source, int line) {
   char text[320];
   struct mx_sites *s = sites_of(c);
   if (!s) return 0;
-  int n = line < 0 ? snprintf(text, sizeof text, "%.240s", source) : snprintf(text, sizeof text, "%.240s:%d", source, line);
+  int n =
+      line < 0 ? snprintf(text, sizeof text, "%.240s", source) : snprintf(text, sizeof text, "%.240s:%d", source, line);
   snprintf(text + n + 1, sizeof text - (size_t)n - 1, "%.48s", c->op ? c->op : "");
   uint32_t *slot = find_slot(s, text);
   if (*slot) return *slot;

@@ -1,5 +1,4 @@
 /* control.c: running control flow: the plans of the programs inside, called on slices of the operands' memory. */
-#include "../device/cpu/cpu_impl.h"
 #include "plan_impl.h"
 
 /* Operands as row-major memory. */
@@ -170,7 +169,7 @@ static bool call_kernel(mx_ctx *c, const mx_kernel_args *k) {
   return ok;
 }
 
-MX_CPU_FAMILY(control) {
+bool mx_cpu_control(mx_ctx *c, const mx_kernel_args *a) {
   switch (a->prim->id) {
   case MX_PRIM_scan: return scan_kernel(c, a);
   case MX_PRIM_loop: return loop_kernel(c, a);
@@ -186,7 +185,7 @@ MX_CPU_FAMILY(control) {
 
 /* A collective that reaches a device has lost its vmap: api/ checks names, so only a program run outside its axis gets
  * here. */
-MX_CPU_FAMILY(collective) {
+bool mx_cpu_collective(mx_ctx *c, const mx_kernel_args *a) {
   mx_fail(c, MLAX_STATE, "the axis '%s' is not bound (need a vmap with this axis_name around)", a->p->axis_name.name);
   return false;
 }

@@ -1,5 +1,4 @@
 /* run.c: running a plan: fill in the addresses that change, call the kernels in order, wrap the results. */
-#include "../device/cpu/cpu_impl.h"
 #include "plan_impl.h"
 
 static size_t run_bytes(const mx_plan *p) { return sizeof(mx_run) + 2 * (size_t)p->n_results * sizeof(void *); }

@@ -8,7 +8,8 @@
 mx_array *mx_batch_front(mx_ctx *c, mx_array *x, int axis, int64_t size);
 
 /* jvp, transpose and batch pieces that many primitives share */
-mx_array *mx_d_linear(mx_ctx *c, const mx_op *o, int i, mx_array *g); /* the primitive itself applied to the tangent (one operand) */
+mx_array *mx_d_linear(mx_ctx *c, const mx_op *o, int i,
+                      mx_array *g); /* the primitive itself applied to the tangent (one operand) */
 
 /* For each element along the last axis: the product of the others there (reduce.c). */
 mx_array *mx_product_of_others(mx_ctx *c, mx_array *x);

@@ -86,7 +86,7 @@ static double scan_flops(const mx_op *o) { return (double)o->in_aval[0]->size; }
                                        .n_out = 1,                                                                     \
                                        .linear = LINEAR,                                                               \
                                        .params_size = sizeof(((mx_params *)0)->axis),                                  \
-                                       .fields = mx_fields_axis,                                                          \
+                                       .fields = mx_fields_axis,                                                       \
                                        .shape = SHAPE,                                                                 \
                                        .d = D,                                                                         \
                                        .transpose = TRANSPOSE,                                                         \

@@ -11,26 +11,17 @@ mx_program *mx_program_jvp(mx_ctx *c, const mx_program *p, const bool *nonzero_i
 /* Inputs with mapped_in carry the mapped axis first, so do results with mapped_out (in: must; out: do). */
 mx_program *mx_program_batch(mx_ctx *c, const mx_program *p, int64_t size, const char *name, const bool *mapped_in,
                              bool *mapped_out);
-/* Input i of p is fed by input source[i] of the new program, which has n_in inputs; results are p's results
- * outs[0..n_out-1] (NULL: all). */
-mx_program *mx_program_rewire(mx_ctx *c, const mx_program *p, int n_in, const mx_aval *const *in, const int *source,
-                              int n_out, const int *outs);
 /* Any function of arrays as a program; it must not use arrays of outer traces. */
 mx_program *mx_program_of(mx_ctx *c, mx_function f, const mx_aval *const *in, int n);
 /* Interprets p; checks of positions are made only where pred (a bool scalar) holds. */
 bool mx_program_eval_where(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_array *pred, mx_array **out);
-
-/* Binds a control-flow primitive whose params hold these programs, which are released. */
-bool mx_bind_programs(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *const *in, int n_in,
-                      mx_array **out, int n_out);
 
 /* x with its mapped axis first; repeated there where axis is -1. */
 mx_array *mx_batch_to_front(mx_ctx *c, mx_array *x, int axis, int64_t size);
 
 /* Scratch of one rule: freed at its end. */
 void *mx_take(mx_ctx *c, mx_arena *a, int n, size_t item);
-/* The aval without its first axis, or with one more. */
-mx_aval mx_aval_slice(const mx_aval *a);
+/* The aval with one more axis, the first. */
 bool mx_aval_stack(mx_ctx *c, const mx_aval *a, int64_t length, mx_aval *out);
 
 extern const mx_field mx_fields_call[];

@@ -76,6 +76,17 @@ bool mx_program_transpose(mx_ctx *c, const mx_program *p, const bool *linear_in,
 bool mx_program_split(mx_ctx *c, const mx_program *p, const bool *unknown_in, bool *out_unknown, mx_program **known,
                       mx_program **unknown);
 
+/* Input i of p is fed by input source[i] of the new program, which has n_in inputs; results are p's results
+ * outs[0..n_out-1] (NULL: all). */
+mx_program *mx_program_rewire(mx_ctx *c, const mx_program *p, int n_in, const mx_aval *const *in, const int *source,
+                              int n_out, const int *outs);
+/* The aval without its first axis. */
+mx_aval mx_aval_slice(const mx_aval *a);
+
+/* Binds a control-flow primitive whose params hold these programs, which are released. */
+bool mx_bind_programs(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *const *in, int n_in,
+                      mx_array **out, int n_out);
+
 /* f over the axes of its inputs (-1: not mapped), all of length `size`. Results are whole values; out_axes (room for
  * the results is made; mx_free'd by mx_ints_release) says where each is mapped, -1: it does not depend on the axis. */
 typedef struct mx_ints {

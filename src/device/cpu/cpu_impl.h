@@ -1,6 +1,6 @@
-/* cpu_impl.h: the kernel families of the CPU device. Each file <family>.c holds mx_cpu_<family>, which serves all primitives of
- * ops/<family>.c and looks at a->prim->id. Inner loops that profit from SIMD lie in files compiled once per instruction set
- * (see simd.h). */
+/* cpu_impl.h: the kernel families of the CPU device. Each file <family>.c holds mx_cpu_<family>, which serves all
+ * primitives of ops/<family>.c and looks at a->prim->id. Inner loops that profit from SIMD lie in files compiled once
+ * per instruction set (see simd.h). */
 #ifndef MX_CPU_IMPL_H
 #define MX_CPU_IMPL_H
 
@@ -20,14 +20,5 @@ MX_CPU_FAMILY(random);
 MX_CPU_FAMILY(conv);
 MX_CPU_FAMILY(window);
 MX_CPU_FAMILY(linalg);
-MX_CPU_FAMILY(control);    /* compile/control.c: it runs plans */
-MX_CPU_FAMILY(collective);
-
-/* Row-major copy of t in scratch memory (t's own data where it is row-major already; then *bytes is 0). Freed by mx_scratch_free. */
-void *mx_cpu_contiguous(mx_ctx *c, const mx_tensor *t, size_t *bytes);
-void *mx_scratch(mx_ctx *c, size_t bytes);
-void mx_scratch_free(mx_ctx *c, void *p, size_t bytes);
-/* Strided copy to row-major, with a tiled path for transpositions, in parallel where it is large. */
-void mx_cpu_copy(mx_ctx *c, const mx_tensor *from, char *to);
 
 #endif
