@@ -298,11 +298,42 @@ describe("derivatives at kinks and zeros", function()
   end)
 
   it("are told to be undefined", function()
-    assert.are.equal("trigamma: the derivative of trigamma is not defined",
-      helper.message(function() gradient(mlax.lax.trigamma, vector(1)) end))
+    assert.are.equal("polygamma: the derivative by the order of polygamma is not defined",
+      helper.message(function() gradient(mlax.lax.polygamma, vector(1), vector(1)) end))
     local ids = mlax.array({1, 2}, "int32")
     local function of_updates(u) return vector(1, 2, 3):at{ids}:mul(u) end
     helper.near({1, 2}, gradient(of_updates, vector(5, 6)))
+  end)
+end)
+
+describe("polygamma", function()
+  -- order, x and the values of SciPy
+  local known = {{1, 0.1, 101.43329915079275}, {1, 30, 0.033895060357739946}, {1, -3.3, 14.817739525515929}, {2, 0.1, -2001.8614573783439},
+    {2, 30, -0.0011487652037285997}, {2, -0.5, -0.82879664423432}, {3, 0.5, 97.40909103400242}, {3, -3.3, 768.9856582554287},
+    {5, 2.5, 0.5785691785671834}, {5, -0.5, 15371.11354860244}, {12, 0.5, -3923983571677.609}, {12, 30, -9.121334210785212e-11},
+    {12, -3.3, 3004370635081421.0}, {0, 2.5, 0.7031566406452432}}
+
+  it("has the known values on both sides of 0", function()
+    for _, row in ipairs(known) do
+      local n, x, want = table.unpack(row)
+      local got = mlax.lax.polygamma(vector(n), vector(x)):item()
+      assert(math.abs(got - want) <= 2e-14 * math.abs(want), ("polygamma(%d, %g) is %.17g, want %.17g"):format(n, x, got, want))
+    end
+  end)
+
+  it("has poles at 0, -1, ..., and is NaN for orders that are not 0, 1, ...", function()
+    helper.near({inf, -inf, inf}, mlax.lax.polygamma(vector(1, 2, 3), vector(0, -1, -2)))
+    helper.near({nan, nan, nan, nan}, mlax.lax.polygamma(vector(0.5, -1, nan, 1), vector(1, 1, 1, nan)))
+    helper.near({0, 0}, mlax.lax.polygamma(vector(1, 2), vector(inf, inf)))
+  end)
+
+  it("is every derivative of lgamma", function()
+    local f = mlax.lgamma
+    for order = 0, 4 do
+      local g = f
+      f = function(x) return mlax.grad(function(v) return g(v):sum() end)(x) end
+      helper.near(mlax.lax.polygamma(vector(order), vector(0.7, 2.5)), f(vector(0.7, 2.5)), 1e-13)
+    end
   end)
 end)
 

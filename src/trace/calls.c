@@ -97,8 +97,8 @@ static bool checkpoint_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const b
   return ok;
 }
 
-/* The way back: what needs no tangent is computed again, then what is linear in the tangents is transposed. The program is
- * split first, since one equation of it may give results of both kinds: control flow that computes tangents beside
+/* The way back: what needs no tangent is computed again, then what is linear in the tangents is transposed. The program
+ * is split first, since one equation of it may give results of both kinds: control flow that computes tangents beside
  * values. */
 typedef struct halves {
   mx_program *known, *linear; /* see mx_program_split */
