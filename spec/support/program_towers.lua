@@ -68,7 +68,8 @@ local function fits(s, state)
   if s.kind == "jvp" then return state.forward and state.derivatives < state.most end
   if s.kind == "custom_vjp" then return state.reverse end
   if s.kind == "custom_jvp" then return state.forward end
-  if s.kind == "loop" or s.kind == "collect" then return not state.name end -- loops over examples of unequal length collect nothing
+  -- What not every example does collects nothing: a branch that some take, a loop that some have left.
+  if s.kind == "loop" or s.kind == "cond" or s.kind == "collect" then return not state.name end
   return true
 end
 
