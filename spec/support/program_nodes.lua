@@ -144,10 +144,10 @@ for _, f in ipairs{
   function(random, x) return ("mlax.segment_sum($1, %s, 2)"):format(ids_text(random, 2, x:dim(1))) end,
   function(random, x, axis) return ("$1:take(%s + 1, %d, {mode = 'clip'})"):format(ids_text(random, x:dim(axis), 2), axis) end,
   function(random, x) -- positions that are different in each example
-    return ("$1[($1:sum():sin() * %d):floor():astype('int32') %% %d + 1]"):format(integer(random, 2, 5), x:dim(1))
+    return ("$1[($1:sum():sin() * %d + 0.41):floor():astype('int32') %% %d + 1]"):format(integer(random, 2, 5), x:dim(1))
   end,
   function(_, x)
-    return ("$1:dynamic_slice(($1:mean() * 3):floor():astype('int32'):broadcast_to{%d} %% 1 + 1, {%s})"):format(x.ndim,
+    return ("$1:dynamic_slice(($1:mean() * 3 + 0.41):floor():astype('int32'):broadcast_to{%d} %% 1 + 1, {%s})"):format(x.ndim,
       table.concat(x.shape, ", "))
   end,
   function(random, x)
