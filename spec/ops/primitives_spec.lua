@@ -48,7 +48,8 @@ local checks = {
   {"mapped", "maps as a loop does, over any operands and axes"},
   {"tangents", "has the tangents that differences show"},
   {"cotangents", "has the cotangents that belong to its tangents"},
-  {"second_order", "has the second derivatives that differences show"}, {"nested", "has the same derivatives under jit and vmap"},
+  {"second_order", "has the second derivatives that differences show"},
+  {"third_order", "has the third derivatives that differences show"}, {"nested", "has the same derivatives under jit and vmap"},
 }
 
 for _, name in ipairs(names) do
@@ -68,7 +69,7 @@ describe("the driver", function()
   local function notices(check, f, ref) assert.is_false((pcall(drive[check], "test", row(f, ref)))) end
 
   it("passes what is right", function()
-    for _, check in ipairs{"values", "strides", "compiled", "mapped", "tangents", "cotangents", "second_order", "nested"} do
+    for _, check in ipairs{"values", "strides", "compiled", "mapped", "tangents", "cotangents", "second_order", "third_order", "nested"} do
       drive[check]("test", row(function(x) return x * 1 end))
     end
   end)
@@ -83,6 +84,7 @@ describe("the driver", function()
   it("notices wrong derivatives", function()
     notices("tangents", function(x) return x * mlax.stop_gradient(x) end)
     notices("second_order", function(x) return x * x * mlax.stop_gradient(x) end)
+    notices("third_order", function(x) return x * x * x * mlax.stop_gradient(x) end)
   end)
 
   it("notices that compiled or mapped code differs", function()

@@ -229,7 +229,7 @@ end
 
 rows.convert = {dtypes = all, cases = {}, domain = {-100, 100}, int_domain = {-100, 100}, ulp = 1}
 for _, to in ipairs(all) do
-  table.insert(rows.convert.cases, {name = "to " .. to, args = {{2, 5}}, out = to, smooth = to == "float64" and 2 or 0,
+  table.insert(rows.convert.cases, {name = "to " .. to, args = {{2, 5}}, out = to, smooth = to == "float64" and 3 or 0,
     f = function(x) return x:astype(to) end,
     ref = function(x, dtype) return tensor.map(function(v) return converted(v, dtype, to) end, x) end})
 end
