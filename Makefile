@@ -4,6 +4,7 @@
 #   deps           installs what building and testing need           env                    prints LUA_PATH, LUA_CPATH
 #   install        PREFIX=/usr/local DESTDIR=                        clean
 #   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
+#   coverage-table                                                   writes src/ops/README.md from the primitives
 #
 # CC, OPT=-O2, WERROR=1, BUILD=build, SAN= and V=1 (show commands) may be given. A change of flags rebuilds everything.
 
@@ -167,7 +168,7 @@ test:
 	@BUILD=$(BUILD) LUA=$(LUA) sh tests/run $(SUITES)
 
 # C tests see the internals, so they link all objects. test_host.c is a host: libmlax.so and mlax.h, nothing else.
-ctests: $(TESTS) $(BUILD)/tests/lua/fault.so
+ctests: $(TESTS) $(BUILD)/tests/lua/fault.so $(BUILD)/tests/records
 $(OBJ)/tests.a: $(CORE_OBJ) $(API_OBJ)
 	@echo '  AR    $@'
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -183,12 +184,22 @@ $(BUILD)/tests/test_%: $(OBJ)/tests/c/test_%.o $(TEST_HELP:%.c=$(OBJ)/%.o) $(EMB
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LUA_LIBS) $(CORE_LIBS) -lpthread
+$(BUILD)/tests/records: $(OBJ)/tests/coverage/records.o $(EMBED_OBJ) $(OBJ)/tests.a
+	@mkdir -p $(@D)
+	@echo '  LD    $@'
+	$(Q)$(LINK) -o $@ $^ $(LUA_LIBS) $(CORE_LIBS) -lpthread
 # require "fault" for specs; Lua's symbols come from the program.
 $(BUILD)/tests/lua/fault.so: $(OBJ)/tests/fault/module.o
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(LINK) -shared -o $@ $<
 .SECONDARY:
+
+# What each primitive answers to each transformation, from the records themselves.
+coverage-table: all $(BUILD)/tests/records
+	@eval "$$($(MAKE) --no-print-directory env)"; $(LUA) -e \
+	  'local c = require "spec.support.coverage"; io.write(c.text(c.records("$(BUILD)/tests/records")))' > $(BUILD)/tests/table
+	@mv $(BUILD)/tests/table src/ops/README.md
 
 bench: all
 	@BUILD=$(BUILD) LUA=$(LUA) sh tests/run bench
@@ -243,5 +254,5 @@ clean:
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests demo test bench sanitize valgrind clang lint deps env install install-rock clean FORCE
+.PHONY: all ctests coverage-table demo test bench sanitize valgrind clang lint deps env install install-rock clean FORCE
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

@@ -1,19 +1,14 @@
 --- Every primitive of src/ops/primitives.def, driven by its row in spec/support/rows_*.lua.
 local mlax = require "mlax"
 local helper = require "spec.helper"
+local coverage = require "spec.support.coverage"
 local drive = require "spec.support.drive"
 local reference = require "spec.support.reference"
 local tensor = require "spec.support.tensor"
 
 local inf, nan = math.huge, 0 / 0
 
-local rows = {}
-for _, file in ipairs{"elementwise", "structure", "index", "control", "linalg", "windows"} do
-  for name, row in pairs(require("spec.support.rows_" .. file)) do
-    assert(not rows[name], "two rows of " .. name)
-    rows[name] = row
-  end
-end
+local rows = coverage.rows()
 
 -- Names in the order of primitives.def.
 local function primitives()

@@ -77,8 +77,8 @@ of_one("elementwise", {"$1:sin()", "$1:cos()", "$1:tanh()", "$1:sigmoid()", "$1:
   "1 / ($1:square() + 1)", "mlax.nn.functional.softplus($1)", "($1:square() + 0.4):cbrt()", "($1:square() + 0.3):rsqrt()",
   "($1:square()):log1p()", "($1 * 0.4):sinh()", "($1 * 0.4):cosh()", "$1:asinh()", "($1:sin() * 0.8):atanh()",
   "($1:square() + 0.6):lgamma()", "($1:square() + 0.6):digamma()", "($1:tanh() * 0.9):erf_inv()", "$1:erfc()", "($1:tanh() * 0.9):asin()",
-  "($1:tanh() * 0.9):acos()", "($1:square() + 1.5):acosh()", "($1:tanh()):tan()", "mlax.exp2($1)", "($1:square() + 0.3):log2()", "mlax.nn.functional.gelu($1)",
-  "mlax.nn.functional.silu($1)", "$1 ^ 3", "$1 ^ 2", "$1:square() ^ 1.5", "$1:ne(7):astype('float64') * $1"})
+  "($1:tanh() * 0.9):acos()", "($1:square() + 1.5):acosh()", "($1:tanh()):tan()", "mlax.exp2($1)", "($1:square() + 0.3):log2()",
+  "mlax.nn.functional.gelu($1)", "mlax.nn.functional.silu($1)", "$1 ^ 3", "$1 ^ 2", "$1:square() ^ 1.5", "$1:ne(7):astype('float64') * $1"})
 of_one("elementwise", {"$1:abs()", "$1:clip(-0.5, 0.8)", "mlax.where($1:gt(0), $1 * 2, $1:sin())", "mlax.nn.functional.relu($1)",
   "mlax.nn.functional.leaky_relu($1)", "mlax.nn.functional.elu($1)", "$1 * mlax.sign($1)", "mlax.where($1:gt(0), ($1:abs()):log(), $1)"},
   function(x) return away_from(x, 0, -0.5, 0.8) end)
