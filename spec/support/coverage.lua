@@ -167,8 +167,7 @@ function coverage.text(records)
   for _, r in ipairs(records) do
     if r.family ~= family then
       family = r.family
-      lines[#lines + 1] = ("\n## %s\n\n| primitive | shape rule | jvp | transpose | batch | dtypes | devices |\n|---|---|---|---|---|---|---|\n"):format(
-        family)
+      lines[#lines + 1] = "\n## " .. family .. columns
     end
     local cells = coverage.cells(r, rows[r.name])
     for i, cell in ipairs(cells) do cells[i] = cell or "MISSING" end
