@@ -208,7 +208,7 @@ SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-o
 sanitize:
 	@sh .ci/deps install test
 	@$(PARALLEL_MAKE) BUILD=build-asan SAN='$(SAN_FLAGS)' OPT=-O1 build-asan/mlax ctests
-	@BUILD=build-asan LUA=build-asan/mlax ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 \
+	@MLAX_PROGRAMS=$${MLAX_PROGRAMS:-300} BUILD=build-asan LUA=build-asan/mlax ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 \
 	  LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 sh tests/run $(or $(SUITES),c spec)
 # Slow: products are checked against plain loops. CTESTS='test_io test_host' runs some.
 valgrind: all ctests

@@ -1,12 +1,12 @@
---- Random programs under random towers of grad, jvp, vmap and jit: eager, compiled, by loops, with the storeys exchanged, and by
--- differences they are the same function. A failure prints the smallest program that still fails.
+--- Random programs under random towers of transformations: eager, compiled, by loops, with the storeys exchanged, and by differences they
+-- are the same function. A failure prints the smallest program that still fails.
 --
 --     MLAX_PROGRAMS=5000 MLAX_SEED=7 make test SUITES=spec       more programs, others
 local mlax = require "mlax"
 local programs = require "spec.support.programs"
 local tensor = require "spec.support.tensor"
 
-local count = math.tointeger(tonumber(os.getenv("MLAX_PROGRAMS") or 200))
+local count = math.tointeger(tonumber(os.getenv("MLAX_PROGRAMS") or 2000))
 local seed = os.getenv("MLAX_SEED") or "1"
 
 local function fails(case)
@@ -26,6 +26,7 @@ end
 describe("random programs", function()
   it(("agree in every order of transformations (%d programs, MLAX_SEED=%s)"):format(count, seed), function()
     local skipped = 0
+    io.stderr:write(("random programs: MLAX_PROGRAMS=%d MLAX_SEED=%s\n"):format(count, seed))
     for k = 1, count do
       local case = programs.generate(tensor.random(seed .. ":" .. k))
       local difference = programs.check(case)
