@@ -158,6 +158,8 @@ binary("maximum", {function(x, y) return (x ~= x or y ~= y) and nan or math.max(
   int = function(x, y, dtype) return less(x, y, dtype) and y or x end, bool = function(x, y) return x or y end})
 binary("minimum", {function(x, y) return (x ~= x or y ~= y) and nan or math.min(x, y) end, dtypes = all, unsigned_zero = true,
   int = function(x, y, dtype) return less(x, y, dtype) and x or y end, bool = function(x, y) return x and y end})
+binary("copysign", {function(x, y) return (y < 0 or 1 / y < 0) and -math.abs(x) or math.abs(x) end,
+  special = {0.0, -0.0, 1.0, -2.0, inf, -inf}})
 binary("hypot", {function(x, y)
   if math.abs(x) == inf or math.abs(y) == inf then return inf end
   if x ~= x or y ~= y then return nan end

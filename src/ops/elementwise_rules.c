@@ -80,8 +80,9 @@ D2(atan2, mx_mul(c, g, mx_div(c, Y, squares(c, X, Y))),            /* g y / (x^2
    mx_mul(c, g, mx_neg(c, mx_div(c, X, squares(c, X, Y)))))        /* -g x / (x^2 + y^2) */
 D1(hypot, mx_mul(c, g, mx_div(c, o->in[i], unless_zero(c, R, 1)))) /* g x / r, g y / r; 0 at the origin */
 
-D2(polygamma, mx_no_rule(c, o->prim, "derivative by the order"), /* whole orders alone */
-   mx_mul(c, g, mx_polygamma(c, mx_adds(c, X, 1), Y)))           /* g polygamma(n + 1, x) */
+D2(copysign, mx_mul(c, g, mx_mul(c, mx_sign(c, X), mx_copysign(c, mx_like(c, X, 1), Y))), NULL) /* g sign(x) sign(y) */
+D2(polygamma, mx_no_rule(c, o->prim, "derivative by the order"),                                /* whole orders alone */
+   mx_mul(c, g, mx_polygamma(c, mx_adds(c, X, 1), Y))) /* g polygamma(n + 1, x) */
 
 /* The share of the first operand: 1 where it is the greater, 1/2 where they are equal, else 0. */
 static mx_array *share(mx_ctx *c, mx_array *greater, mx_array *lesser) {
