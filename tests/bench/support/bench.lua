@@ -95,7 +95,9 @@ end
 
 local function all_rows()
   local rows = {}
-  for _, w in ipairs(order) do table.move(rows_of(w), 1, 2 + (w.steady and 1 or 0), #rows + 1, rows) end
+  for _, w in ipairs(order) do
+    for _, row in ipairs(rows_of(w)) do rows[#rows + 1] = row end
+  end
   return rows
 end
 
@@ -109,7 +111,7 @@ local function serve()
       if not w or not w.steady then error("there is no such workload", 0) end
       return sample(w, tonumber(length))
     end)
-    say(name or line, ok and ("%.9g"):format(result) or "error", ok and "" or tostring(result):gsub("%s+", " "))
+    if ok then say(name, ("%.9g"):format(result)) else say(name or line, "error", (tostring(result):gsub("%s+", " "))) end
   end
 end
 
