@@ -65,7 +65,7 @@ static bool run_step(mx_ctx *c, const mx_plan *p, const mx_run *r, const mx_step
   for (int k = 0; k < e->n_out; k++) empty &= out[k].aval->size == 0;
   if (empty) return true;
   mx_kernel_args args = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out, .in = in, .out = out};
-  if (s->kernel(c, &args)) return true;
+  if (mx_kernel_run(c, s->kernel, &args, e->site)) return true;
   if (!c->error_site) c->error_site = e->site;
   (void)p;
   return false;

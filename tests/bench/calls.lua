@@ -4,19 +4,22 @@ local mlax = require "mlax"
 
 local nn, F, random = mlax.nn, mlax.nn.functional, mlax.random
 
+-- mlax.ones would repeat one element; these are arrays like any other.
+local function draw(n) return random.normal(random.key(0), {n}) end
+
 bench.add("jit_call", function()
-  local x = mlax.ones{1}
+  local x = draw(1)
   local f = mlax.jit(function(v) return v + 1 end)
   return function() return f(x) end
 end)
 
 bench.add("eager_add", function()
-  local x, y = mlax.ones{10}, mlax.ones{10}
+  local x, y = draw(10), draw(10)
   return function() return x + y end
 end)
 
 bench.add("eager_grad", function()
-  local x = mlax.ones{3}
+  local x = draw(3)
   local g = mlax.grad(function(v) return (v * v):sum() end)
   return function() return g(x) end
 end)

@@ -20,7 +20,7 @@ add("sum_columns", {4096, 4096}, function(x) return x:sum(1) end)
 
 bench.add("layer_norm", function()
   local x, ct = draw{4096, 1024}, draw{4096, 1024}
-  local scale, bias = mlax.ones{1024}, mlax.zeros{1024}
+  local scale, bias = draw{1024}, draw{1024}
   local f = mlax.jit(function(input, weight, offset, cotangent)
     local y, pullback = mlax.vjp(function(v, w, b) return mlax.nn.functional.layer_norm(v, -1) * w + b end, input, weight, offset)
     return y, pullback(cotangent)
