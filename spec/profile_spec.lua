@@ -89,17 +89,35 @@ describe("mlax.profile", function()
     assert.is_truthy(named(trace, "exp")[1].args.line:find("profile_spec.lua:%d+$"))
   end)
 
+  it("names a group of elementwise operations after them", function()
+    local f = mlax.jit(function(x, y) return mlax.tanh(x * y + x) end)
+    local g = mlax.jit(function(x) return ((x * 2):exp() + 1):sin():cos():sum() end)
+    local x, y = draw{7}, draw{7}
+    f(x, y)
+    g(x)
+    local _, _, trace = profile(function() f(x, y) g(x) end)
+    local steps = steps_of(trace)
+    assert.are.equal("mul+add+tanh", steps[1].name)
+    assert.are.equal(3 * 7, steps[1].args.flops)
+    assert.are.equal(3 * 7 * 4, steps[1].args.bytes)
+    assert.are.equal("mul+exp+add+sin +1 more", steps[2].name)
+    assert.are.equal("reduce_sum", steps[3].name)
+  end)
+
   it("gathers the steps inside a scan", function()
-    local f = mlax.jit(function(x) return (mlax.scan(function(carry, row) return mlax.tanh(carry + row) end, x:sum(1), x)) end)
-    local x = mlax.ones{50, 6}
+    local f = mlax.jit(function(x)
+      return (mlax.scan(function(carry, row) return mlax.matmul(carry, row) end, mlax.ones{6, 6}, x))
+    end)
+    local x = mlax.ones{50, 6, 6}
     f(x)
     local _, _, trace = profile(function() f(x) f(x) end)
-    local scans, tanhs = named(trace, "scan"), named(trace, "tanh")
+    local scans, products = named(trace, "scan"), named(trace, "dot_general")
     assert.are.equal(2, #scans)
-    assert.are.equal(2, #tanhs)
-    for i, step in ipairs(tanhs) do
+    assert.are.equal(2, #products)
+    for i, step in ipairs(products) do
       assert.are.equal(50, step.args.calls)
-      assert.are.equal(50 * 2 * 6 * 4, step.args.bytes)
+      assert.are.equal(50 * 3 * 36 * 4, step.args.bytes)
+      assert.are.equal(50 * 2 * 6 * 6 * 6, step.args.flops)
       assert.is_true(step.ts >= scans[i].ts - 0.0005)
       assert.is_true(step.ts + step.dur <= scans[i].ts + scans[i].dur + 0.0005)
     end

@@ -1,5 +1,5 @@
 --- mlax.profile: what the steps of a computation cost.
--- C records each kernel while the function runs (`core.record`) and writes the trace; the table is made here.
+-- C records each step while the function runs (`core.record`) and writes the trace; the table is made here.
 local core = require "mlax.core"
 local check = require "mlax.check"
 
@@ -58,7 +58,8 @@ end
 
 --- Runs a function, writes what each of its steps took as a Chrome trace (for chrome://tracing or Perfetto) and prints the ten
 -- heaviest.
--- A step is a kernel that ran, in a plan of compiled code or for an eager operation. Its entry in the trace says the operation, the
+-- A step is what ran as one: an operation, or a group of elementwise operations that compiled code does in one pass
+-- (`mul+add+exp`). Its entry in the trace says the operation, the
 -- Lua line that made it, the shapes, floating point operations, bytes of operands and results, and both per second. Steps inside
 -- `scan`, `while_loop` and other control flow stand below the step that ran them, one entry each with the time of all calls; in the
 -- printed table the time of control flow is without that of the steps inside. Views take no step; what is outside the steps is Lua,

@@ -1,4 +1,4 @@
-/* profile.c: a recording of what kernels take, as a userdata that lua/mlax/profile.lua holds to be closed. */
+/* profile.c: a recording of what steps take, as a userdata that lua/mlax/profile.lua holds to be closed. */
 #include "api.h"
 #include "../device/device.h"
 
@@ -85,7 +85,7 @@ static int lrecording_heaviest(lua_State *L) {
   return 1;
 }
 
-/* recording:total() -> seconds, seconds in kernels, kernels that ran, those that are not in the trace */
+/* recording:total() -> seconds, seconds in steps, steps that ran, those that are not in the trace */
 static int lrecording_total(lua_State *L) {
   mx_enter(L, "profile");
   mx_profile_total t = mx_profile_sum(check_recording(L)->profile);

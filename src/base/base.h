@@ -59,7 +59,7 @@ typedef struct mx_ctx {
   struct mx_axis *axes;   /* named axes, innermost first */
   const char *batching;   /* the name of the vmap whose rule runs, or NULL */
 
-  struct mx_profile *profile; /* records what kernels take (device/); NULL: nobody does */
+  struct mx_profile *profile; /* records what steps take (device/); NULL: nobody does */
 
   uint64_t traces;     /* traces begun so far: their serial numbers */
   uint32_t error_site; /* where compiled code failed: the Lua line that made the equation; 0: the current line */

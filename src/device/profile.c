@@ -1,4 +1,4 @@
-/* profile.c: records what each kernel took. */
+/* profile.c: records what each step took. */
 #include "profile_impl.h"
 
 #include <time.h>
@@ -48,8 +48,20 @@ static const mx_aval *aval_of(const mx_kernel_args *a, int k) {
   return k < a->n_in ? a->in[k].aval : a->out[k - a->n_in].aval;
 }
 
-static uint64_t hash_of(const mx_kernel_args *a, uint32_t site) {
-  uint64_t h = mx_hash_mix((uint64_t)a->prim->id << 32 | site, (uint64_t)a->n_in << 32 | (uint32_t)a->n_out);
+/* A step, as it is looked up. */
+typedef struct step {
+  const mx_kernel_args *args;
+  const char *label; /* NULL: the primitive alone */
+  double flops;      /* with a label */
+  uint32_t site;
+} step;
+
+static const char *name_of(const step *s) { return s->label ? s->label : s->args->prim->name; }
+
+static uint64_t hash_of(const step *s) {
+  const mx_kernel_args *a = s->args;
+  const char *name = name_of(s);
+  uint64_t h = mx_hash_bytes(s->site, name, strlen(name));
   if (a->p) h = mx_hash_bytes(h, a->p, a->prim->params_size);
   for (int k = 0; k < a->n_in + a->n_out; k++) {
     const mx_aval *v = aval_of(a, k);
@@ -59,18 +71,18 @@ static uint64_t hash_of(const mx_kernel_args *a, uint32_t site) {
   return h;
 }
 
-static bool row_is(const mx_profile_row *r, uint64_t hash, const mx_kernel_args *a, uint32_t site) {
-  if (r->hash != hash || r->prim != a->prim || r->site != site || r->n_in != a->n_in || r->n_out != a->n_out)
-    return false;
+static bool row_is(const mx_profile_row *r, uint64_t hash, const step *s) {
+  const mx_kernel_args *a = s->args;
+  if (r->hash != hash || r->site != s->site || r->n_in != a->n_in || r->n_out != a->n_out) return false;
   for (int k = 0; k < a->n_in + a->n_out; k++)
     if (!mx_aval_equal(&r->avals[k], aval_of(a, k))) return false;
-  return true;
+  return !strcmp(r->name, name_of(s));
 }
 
 /* The slot of the row, or the free one where it belongs. There is always a free one. */
-static int32_t *find_slot(const mx_profile *p, uint64_t hash, const mx_kernel_args *a, uint32_t site) {
+static int32_t *find_slot(const mx_profile *p, uint64_t hash, const step *s) {
   uint64_t mask = (uint64_t)p->n_slot - 1, i = hash & mask;
-  while (p->slots[i] && !row_is(&p->rows[p->slots[i] - 1], hash, a, site)) i = (i + 1) & mask;
+  while (p->slots[i] && !row_is(&p->rows[p->slots[i] - 1], hash, s)) i = (i + 1) & mask;
   return &p->slots[i];
 }
 
@@ -99,41 +111,44 @@ static double bytes_of(const mx_tensor *t) {
   return bytes;
 }
 
-static bool count_flops(mx_ctx *c, mx_profile_row *r, const mx_params *params) {
-  if (!r->prim->flops) return true;
+/* The primitive's, of avals that the row has. */
+static bool count_flops(mx_ctx *c, mx_profile_row *r, const mx_kernel_args *a) {
+  if (!a->prim->flops) return true;
   size_t bytes = (size_t)(r->n_in + 1) * sizeof(mx_aval *);
   const mx_aval **in = mx_new(c, bytes);
   if (!in) return false;
   for (int k = 0; k < r->n_in; k++) in[k] = &r->avals[k];
   mx_op o = {
-      .prim = r->prim, .p = params, .n_in = r->n_in, .n_out = r->n_out, .in_aval = in, .out_aval = r->avals + r->n_in};
-  r->flops = r->prim->flops(&o);
+      .prim = a->prim, .p = a->p, .n_in = r->n_in, .n_out = r->n_out, .in_aval = in, .out_aval = r->avals + r->n_in};
+  r->flops = a->prim->flops(&o);
   mx_free(c->engine, in, bytes);
   return true;
 }
 
-/* What r keeps of a call; its avals are freed with the profile once n_rows counts it. */
-static bool row_fill(mx_ctx *c, mx_profile_row *r, const mx_kernel_args *a) {
+/* What the row keeps of a step; its avals are freed with the profile once n_rows counts it. */
+static bool row_fill(mx_ctx *c, mx_profile_row *r, const step *s) {
+  const mx_kernel_args *a = s->args;
   int n = a->n_in + a->n_out;
-  r->avals = mx_new(c, (size_t)n * sizeof *r->avals);
-  if (!r->avals) return false;
+  if (!(r->name = s->label ? mx_name_intern(c, s->label) : a->prim->name)) return false;
+  if (!(r->avals = mx_new(c, (size_t)n * sizeof *r->avals))) return false;
   for (int k = 0; k < n; k++) r->avals[k] = *aval_of(a, k);
   for (int k = 0; k < a->n_in; k++) r->bytes += bytes_of(&a->in[k]);
   for (int k = 0; k < a->n_out; k++) r->bytes += bytes_of(&a->out[k]);
-  if (count_flops(c, r, a->p)) return true;
+  r->flops = s->flops;
+  if (s->label || count_flops(c, r, a)) return true;
   mx_free(c->engine, r->avals, (size_t)n * sizeof *r->avals);
   return false;
 }
 
-/* The number of the call's row; -1 without memory. */
-static int row_of(mx_ctx *c, mx_profile *p, const mx_kernel_args *a, uint32_t site) {
+/* The number of the step's row; -1 without memory. */
+static int row_of(mx_ctx *c, mx_profile *p, const step *s) {
   if (!slots_grow(c, p) || !mx_grow(c, &p->rows, &p->rows_cap, p->n_rows + 1, sizeof *p->rows)) return -1;
-  uint64_t hash = hash_of(a, site);
-  int32_t *slot = find_slot(p, hash, a, site);
+  uint64_t hash = hash_of(s);
+  int32_t *slot = find_slot(p, hash, s);
   if (*slot) return *slot - 1;
   mx_profile_row *r = &p->rows[p->n_rows];
-  *r = (mx_profile_row){.prim = a->prim, .site = site, .n_in = a->n_in, .n_out = a->n_out, .hash = hash, .event = -1};
-  if (!row_fill(c, r, a)) return -1;
+  *r = (mx_profile_row){.site = s->site, .n_in = s->args->n_in, .n_out = s->args->n_out, .hash = hash, .event = -1};
+  if (!row_fill(c, r, s)) return -1;
   *slot = ++p->n_rows;
   return p->n_rows - 1;
 }
@@ -141,7 +156,7 @@ static int row_of(mx_ctx *c, mx_profile *p, const mx_kernel_args *a, uint32_t si
 /* -- events ----------------------------------------------------------------------------------------------------------
  */
 
-/* The event that this call of the row counts in: one of its own, or inside another kernel the row's one there. NULL
+/* The event that this call of the row counts in: one of its own, or inside another step the row's one there. NULL
  * where the trace is full (left counts it), or, with the error pending, without memory. */
 static mx_profile_event *event_of(mx_ctx *c, mx_profile *p, int row) {
   bool inside = p->depth > 0;
@@ -154,36 +169,46 @@ static mx_profile_event *event_of(mx_ctx *c, mx_profile *p, int row) {
   return &p->events[p->n_events++];
 }
 
-/* Counts a call of `total` nanoseconds, `own` of them in the kernel itself. */
-static void count(mx_profile *p, int row, int event, int64_t start, int64_t total, int64_t own) {
-  mx_profile_row *r = &p->rows[row];
+bool mx_profile_enter(mx_ctx *c, const mx_kernel_args *a, const char *label, double flops, uint32_t site,
+                      mx_profile_span *s) {
+  mx_profile *p = c->profile;
+  step of = {.args = a, .label = label, .flops = flops, .site = site ? site : mx_here(c)};
+  s->profile = p;
+  s->row = row_of(c, p, &of);
+  if (s->row < 0) return false;
+  mx_profile_event *e = event_of(c, p, s->row);
+  if (!e && mx_failed(c)) return false;
+  s->event = e ? (int)(e - p->events) : -1;
+  if (p->depth++ == 0) p->outermost = e ? s->event : p->n_events - 1;
+  s->outer = p->nested;
+  p->nested = 0;
+  s->start = now();
+  return true;
+}
+
+void mx_profile_leave(mx_ctx *c, const mx_profile_span *s) {
+  mx_profile *p = s->profile;
+  if (c->profile != p) return; /* the recording ended in between */
+  int64_t total = now() - s->start, own = total - p->nested;
+  mx_profile_row *r = &p->rows[s->row];
+  p->depth--;
   p->steps++;
   r->calls++;
   r->own += own;
-  r->control |= own < total;
-  if (event < 0) return;
-  mx_profile_event *e = &p->events[event];
+  r->control |= p->nested > 0;
+  p->nested = s->outer + total;
+  if (s->event < 0) return;
+  mx_profile_event *e = &p->events[s->event];
   e->calls++;
-  e->start = e->inside ? 0 : start - p->begun;
+  e->start = e->inside ? 0 : s->start - p->begun;
   e->ns += e->inside ? own : total;
 }
 
-bool mx_profile_kernel(mx_ctx *c, mx_kernel kernel, const mx_kernel_args *a, uint32_t site) {
-  mx_profile *p = c->profile;
-  int row = row_of(c, p, a, site ? site : mx_here(c));
-  if (row < 0) return false;
-  mx_profile_event *e = event_of(c, p, row);
-  if (!e && mx_failed(c)) return false;
-  int event = e ? (int)(e - p->events) : -1;
-  if (p->depth == 0) p->outermost = e ? event : p->n_events - 1;
-  int64_t outer = p->nested, start = now();
-  p->nested = 0;
-  p->depth++;
+bool mx_profile_kernel(mx_ctx *c, mx_kernel kernel, const mx_kernel_args *a) {
+  mx_profile_span s;
+  if (!mx_profile_enter(c, a, NULL, 0, 0, &s)) return false;
   bool ok = kernel(c, a);
-  p->depth--;
-  int64_t total = now() - start;
-  count(p, row, event, start, total, total - p->nested);
-  p->nested = outer + total;
+  mx_profile_leave(c, &s);
   return ok;
 }
 
@@ -205,7 +230,7 @@ int mx_profile_next(const mx_profile *p, int row) {
 
 mx_profile_step mx_profile_at(const mx_profile *p, int row) {
   const mx_profile_row *r = &p->rows[row];
-  return (mx_profile_step){.name = r->prim->name,
+  return (mx_profile_step){.name = r->name,
                            .site = r->site,
                            .result = r->n_out ? &r->avals[r->n_in] : NULL,
                            .calls = r->calls,

@@ -1,7 +1,7 @@
 /* profile_impl.h: a recording, as profile.c makes and profile_trace.c writes it.
  *
- *     rows      one a kind of step: primitive, Lua line, parameters and the avals of operands and results
- *     events    in time order; a kernel that runs others (scan, a call of a program) is followed by what ran inside,
+ *     rows      one a kind of step: name, Lua line, parameters and the avals of operands and results
+ *     events    in time order; a step that runs others (scan, a call of a program) is followed by what ran inside,
  *               one event a row with the time of all its calls:
  *
  *               dot | scan ............................. | add           time -->
@@ -13,14 +13,14 @@
 #include "device.h"
 
 typedef struct mx_profile_row {
-  const mx_primitive *prim;
+  const char *name; /* interned, or the primitive's */
   uint32_t site;
   int n_in, n_out;
   mx_aval *avals;      /* operands, then results */
   uint64_t hash;       /* of all these and the parameters */
   double flops, bytes; /* of one call */
-  int64_t calls, own;  /* own: nanoseconds, without the kernels inside */
-  bool control;        /* kernels have run inside */
+  int64_t calls, own;  /* own: nanoseconds, without the steps inside */
+  bool control;        /* steps have run inside */
   int event;           /* its last one, or -1 */
 } mx_profile_row;
 
@@ -41,11 +41,11 @@ struct mx_profile {
   int n_slot;
   int n_events, events_cap;
   mx_profile_event *events;
-  int64_t steps;  /* kernels that ran */
+  int64_t steps;  /* that ran */
   int64_t left;   /* events for which there was no room */
-  int depth;      /* kernels that run now */
+  int depth;      /* steps that run now */
   int outermost;  /* the event of the outermost one; events behind it ran inside */
-  int64_t nested; /* nanoseconds of the kernels that ended inside the one that runs now */
+  int64_t nested; /* nanoseconds of the steps that ended inside the one that runs now */
 };
 
 #endif

@@ -103,7 +103,7 @@ static void put_args(text *t, const mx_profile_row *r, const mx_profile_event *e
   put(t, "{\"line\":");
   put_string(t, mx_site_text(t->c, r->site));
   put(t, ",\"op\":");
-  put_string(t, op ? op : r->prim->name);
+  put_string(t, op ? op : r->name);
   put(t, ",\"operands\":");
   put_avals(t, r->avals, r->n_in);
   put(t, ",\"results\":");
@@ -128,14 +128,14 @@ static void put_event(text *t, const char *name, int64_t start, int64_t ns) {
   put_thousandths(t, ns);
 }
 
-/* What ran inside a kernel is drawn side by side from its start, in the order in which it first ran. */
+/* What ran inside a step is drawn side by side from its start, in the order in which it first ran. */
 static void put_events(text *t, const mx_profile *p) {
   int64_t inside = 0;
   for (int i = 0; i < p->n_events && !mx_failed(t->c); i++) {
     const mx_profile_event *e = &p->events[i];
     const mx_profile_row *r = &p->rows[e->row];
     if (!e->inside) inside = e->start;
-    put_event(t, r->prim->name, e->inside ? inside : e->start, e->ns);
+    put_event(t, r->name, e->inside ? inside : e->start, e->ns);
     put(t, ",\"args\":");
     put_args(t, r, e);
     put(t, "}");
