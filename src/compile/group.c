@@ -1,6 +1,8 @@
 /* group.c: a group of elementwise equations as one step: which values it reads, the code, which values it writes. */
 #include "plan_impl.h"
 
+#include <stdio.h>
+
 enum { MAX_GROUP = 64 };
 
 typedef struct operand {
@@ -152,13 +154,43 @@ static bool add_results(grouping *g) {
   return true;
 }
 
+enum { LABEL_NAMES = 4, LABEL_BYTES = 160 };
+
+/* "mul+add+exp+sub +7 more"; what needs no instruction does not count. NULL without memory. */
+static const char *label_of(const grouping *g) {
+  char *label = mx_arena_alloc(g->c, &g->p->memory, LABEL_BYTES);
+  int count = 0, n = 0;
+  for (int i = 0; label && i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    if (mx_eqn_is_alias(g->p->program, e) || count++ >= LABEL_NAMES) continue;
+    n += snprintf(label + n, LABEL_BYTES - (size_t)n, "%s%.30s", count > 1 ? "+" : "", e->prim->name);
+  }
+  if (label && count > LABEL_NAMES) snprintf(label + n, LABEL_BYTES - (size_t)n, " +%d more", count - LABEL_NAMES);
+  return label;
+}
+
+static double flops_of(const grouping *g) {
+  double sum = 0;
+  for (int i = 0; i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    const mx_aval *in[3] = {0};
+    for (int k = 0; k < e->n_in; k++) in[k] = aval(g, e->in[k]);
+    mx_op o = {
+        .prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = 1, .in_aval = in, .out_aval = aval(g, e->out)};
+    if (e->prim->flops) sum += e->prim->flops(&o);
+  }
+  return sum;
+}
+
 static bool add_step(grouping *g) {
   mx_plan *p = g->p;
   mx_step *s = &p->steps[p->n_steps];
   *s = (mx_step){.code = keep_code(g), .eqn = member(g, g->n - 1), .tensors = p->n_tensors};
   s->n_in = g->n_operands;
   s->n_out = g->coder.code.n_out;
-  if (!s->code) return false;
+  s->label = label_of(g);
+  s->flops = flops_of(g);
+  if (!s->code || !s->label) return false;
   for (int k = 0; k < g->n_operands; k++) p->tensor_vars[p->n_tensors++] = g->operands[k].var;
   if (!add_results(g)) return false;
   p->n_steps++;

@@ -34,6 +34,8 @@ typedef struct mx_step {
   const mx_eqn *eqn;   /* of a group: the last */
   int tensors;         /* its first tensor: operands, then results */
   int n_in, n_out;
+  const char *label; /* of a group: its primitives, "mul+add+exp"; else NULL */
+  double flops;      /* of a group */
 } mx_step;
 
 /* Equations in the order of execution, in groups: the members of group g are eqns[ends[g - 1]] ... eqns[ends[g] - 1].
