@@ -1,23 +1,7 @@
-"""The figures of transforms.lua in JAX: prints "name<TAB>microseconds" lines."""
-import sys
-import time
-
+"""transforms.lua in JAX."""
+import bench
 import jax
 import jax.numpy as jnp
-
-only = set(sys.argv[1:])
-
-
-def report(name, make, rounds):
-    if only and name not in only:
-        return
-    f, times = make(), []
-    f()
-    for _ in range(rounds):
-        start = time.perf_counter()
-        f()
-        times.append((time.perf_counter() - start) * 1e6)
-    print(f"{name}\t{sorted(times)[rounds // 2]:.3f}", flush=True)
 
 
 def chain(v):
@@ -47,12 +31,12 @@ def cell_inputs():
 
 def scan_forward():
     args, f = cell_inputs(), jax.jit(roll)
-    return lambda: f(*args).block_until_ready()
+    return lambda: f(*args)
 
 
 def scan_grad():
     args, f = cell_inputs(), jax.jit(jax.grad(roll, argnums=(0, 1)))
-    return lambda: jax.block_until_ready(f(*args))
+    return lambda: f(*args)
 
 
 def per_example():
@@ -65,7 +49,7 @@ def per_example():
         out = jnp.tanh(v @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"]
         return jnp.square(out - t).sum()
     f = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 0, 0)))
-    return lambda: jax.block_until_ready(f(params, x, y))
+    return lambda: f(params, x, y)
 
 
 def rosenbrock(x):
@@ -75,12 +59,28 @@ def rosenbrock(x):
 
 def hessian(wrap):
     x, f = jnp.linspace(-1, 1, 1000), wrap(jax.hessian(rosenbrock))
-    return lambda: f(x).block_until_ready()
+    return lambda: f(x)
 
 
-report("trace_10000", trace, 3)
-report("scan_forward", scan_forward, 15)
-report("scan_grad", scan_grad, 15)
-report("per_example_grads", per_example, 15)
-report("hessian_1000", lambda: hessian(lambda f: f), 5)
-report("jit_hessian_1000", lambda: hessian(jax.jit), 5)
+def chain_grad(wrap):
+    def make():
+        inner = wrap(lambda h: jnp.tanh(jnp.sin(h) * jnp.cos(h)) + jax.nn.sigmoid(h) * 0.5)
+
+        def f(h):
+            for _ in range(64):
+                h = inner(h)
+            return h.sum()
+        x, g = jnp.ones((256, 256)), jax.jit(jax.grad(f))
+        return lambda: g(x)
+    return make
+
+
+bench.add("trace_10000", trace)
+bench.add("scan_forward", scan_forward)
+bench.add("scan_grad", scan_grad)
+bench.add("per_example_grads", per_example)
+bench.add("hessian_1000", lambda: hessian(lambda f: f))
+bench.add("jit_hessian_1000", lambda: hessian(jax.jit))
+bench.add("chain_grad", chain_grad(lambda f: f))
+bench.add("checkpoint_grad", chain_grad(jax.checkpoint))
+bench.run(jax.block_until_ready)
