@@ -162,10 +162,11 @@ local function only(args, i, t)
   return r
 end
 
--- By differences: (f(x + h t) - f(x - h t)) / 2h.
+-- By differences: (f(x + h t) - f(x - h t)) / 2h; NaN where the values are so large that nothing is left of their difference.
 local function difference(f, args, i, t, step)
   local above = f(table.unpack(with(args, i, args[i] + t * step)))
-  return (above - f(table.unpack(with(args, i, args[i] - t * step)))) / (2 * step)
+  local slope = (above - f(table.unpack(with(args, i, args[i] - t * step)))) / (2 * step)
+  return mlax.where(mlax.abs(above):lt(1e5), slope, 0 / 0)
 end
 
 -- -- ways to compute ------------------------------------------------------------------------------------------------------
