@@ -86,6 +86,10 @@ describe("a group of elementwise equations", function()
       local e = d * c
       return (d + e):exp() * 1e-9, b
     end, normal({1000}, 11) * 0.1)
+    agrees(function(a)
+      local b = a:matmul(a)
+      return (b + 1):tanh() * b.T + b[{{64, 1, -1}}]
+    end, normal({64, 64}, 26) * 0.1)
   end)
 end)
 
@@ -129,6 +133,21 @@ describe("a group with rows", function()
     agrees(function(x) return x * 2 - x:sum({1, 3}, {keepdims = true}), (x - x:sum(2, {keepdims = true})):exp() end,
       normal({5, 6, 5}, 22) * 0.1)
     agrees(function(x, v) return x + v:square(), (x * v:reshape{12, 1}:tanh()):sum(2) end, normal({12, 12}, 23), normal({12}, 24))
+  end)
+
+  it("joins rows, too: columns, and all to one", function()
+    for _, shape in ipairs{{2, 1}, {3, 5}, {200, 33}, {5000, 3}, {64, 64}, {2, 9000}, {40, 3000}} do
+      agrees(function(x) return (x * 2):sum(1), (x + 1):max(1), x * 2 - 1 end, normal(shape, 27) * 0.1)
+      agrees(function(x) return (x * x):sum(), x:abs():max(), (x * 1.001):mean() end, normal(shape, 28))
+      agrees(function(x)
+        local centred = x - x:mean(1, {keepdims = true})
+        local y = centred * (centred:square():mean(1, {keepdims = true}) + 1e-5):rsqrt()
+        return y, (y * 3):sum(1), (y * x):sum(2), y:square():mean()
+      end, normal(shape, 29))
+    end
+    agrees(function(x) return (x * 2):sum({1, 2}), (x + 1):prod({1, 2}) * 1e-9 end, normal({6, 5, 7}, 30))
+    agrees(function(x) return (x * 2):sum(1), (x * 2):min() end, (normal({30, 12}, 31) * 10):astype("int32"))
+    agrees(function(x) return (x * 2):sum(1), (x - 1):sum() end, normal({300, 700}, 32, "float64"))
   end)
 
   it("keeps NaN and infinity in their rows", function()
