@@ -107,25 +107,11 @@ static void mark_lifetimes(mx_plan *p) {
     }
 }
 
-/* The operand is all of a root that dies with step i. */
-static bool is_last_whole(const mx_plan *p, int32_t v, int i) {
-  const mx_slot *s = &p->slots[v];
-  const mx_root *r = &p->roots[s->root];
-  return r->place == MX_AT_ARENA && r->last == i && !r->overwritten && s->contiguous && s->offset == 0 &&
-         mx_nbytes(p->program->avals[v]) == r->bytes;
-}
-
-/* Whether the code has read all that lies in operand j's root before it writes result k there: another operand may be a
- * view of it that goes through it in another order. */
-static bool may_overwrite(const mx_plan *p, const mx_step *s, int k, int j) {
-  const int32_t *in = p->tensor_vars + s->tensors;
-  int32_t root = p->slots[in[j]].root;
-  for (int m = 0; m < s->n_in; m++) {
-    if (p->slots[in[m]].root != root) continue;
-    bool same = p->slots[in[m]].contiguous && p->slots[in[m]].offset == 0;
-    if (!same || !mx_code_in_place(s->code, k, m)) return false;
-  }
-  return true;
+/* Whether one operand alone reads the root: another view of it may be read when it is overwritten already. */
+static bool read_once(const mx_plan *p, const mx_step *s, int32_t root) {
+  int readers = 0;
+  for (int k = 0; k < s->n_in; k++) readers += p->slots[p->tensor_vars[s->tensors + k]].root == root;
+  return readers == 1;
 }
 
 /* A result of code may take the place of an operand that dies there, where the code reads it before. */
@@ -136,9 +122,13 @@ static void overwrite_operands(mx_plan *p) {
     for (int k = 0; s->code && k < s->n_out; k++) {
       mx_root *to = &p->roots[p->slots[out[k]].root];
       for (int j = 0; j < s->n_in && to->place == MX_AT_ARENA && to->overwrites < 0; j++) {
-        mx_root *from = &p->roots[p->slots[in[j]].root];
-        if (!is_last_whole(p, in[j], i) || from->bytes != to->bytes || !may_overwrite(p, s, k, j)) continue;
-        to->overwrites = p->slots[in[j]].root;
+        const mx_slot *operand = &p->slots[in[j]];
+        mx_root *from = &p->roots[operand->root];
+        bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
+                     mx_nbytes(p->program->avals[in[j]]) == from->bytes;
+        if (!whole || from->place != MX_AT_ARENA || from->last != i || from->overwritten) continue;
+        if (!read_once(p, s, operand->root) || !mx_code_in_place(s->code, k, j)) continue;
+        to->overwrites = operand->root;
         from->overwritten = true;
       }
     }

@@ -34,7 +34,7 @@ enum {
   MX_UNIT = 64           /* elements: blocks, and the chunks of threads, are multiples */
 };
 
-typedef enum { MX_DO_LOOP, MX_DO_SPREAD, MX_DO_FOLD } mx_instruction_kind;
+typedef enum { MX_DO_LOOP, MX_DO_SPREAD, MX_DO_FOLD, MX_DO_COLUMNS, MX_DO_TOTAL } mx_instruction_kind;
 typedef struct mx_instruction {
   union {
     mx_loop loop;
@@ -59,7 +59,7 @@ typedef struct mx_code {
   uint16_t *at;                /* by value: its block begins at scratch + at * (elements of a block) */
   const mx_aval *const *shape; /* by operand: the shape it is broadcast to; NULL: the result's */
   int units;                   /* bytes of scratch for one element */
-  int64_t cols;                /* elements of a row, or 0 */
+  int64_t cols, rows;          /* elements of a row, or 0; how many rows */
   uint8_t *row;                /* by value: it has one element a row */
   int row_units;               /* bytes of scratch for one row, of such values */
   double ns;                   /* about how long an element takes */
@@ -88,12 +88,14 @@ typedef struct mx_coder {
   int16_t spread[MX_MAX_VALUES]; /* a value of rows, repeated; or -1 */
   int16_t next[MX_MAX_VALUES];   /* of the dead values whose place is free */
 } mx_coder;
-void mx_coder_start(mx_coder *b, int64_t cols);
+void mx_coder_start(mx_coder *b, int64_t rows, int64_t cols); /* 0, 0: no rows */
 /* The next value. direct: its elements lie one behind the other, so that it needs no block. row: it has one a row. */
 int mx_coder_operand(mx_coder *b, int dtype, bool direct, bool row);
 /* A row's elements joined: reduce_sum, _prod, _max, _min. The loops for it: NULL where there are none. */
 int mx_coder_fold(mx_coder *b, const mx_primitive *prim, int x);
 bool mx_cpu_folds(const mx_primitive *prim, int dtype);
+/* The same over all rows, column by column or (total) to one element: a result that nothing may read. */
+int mx_coder_join_rows(mx_coder *b, const mx_primitive *prim, int x, bool total);
 /* The value with as many elements as the rows have. */
 int mx_coder_spread(mx_coder *b, int x);
 /* An application of an elementwise primitive, convert or select, that gives `dtype`: the value. */
