@@ -419,6 +419,26 @@ case("jit(grad(scan)), vmap(scan)", function()
     mlax.vmap(run, {in_axes = {1, false}})(a, b),
     mlax.hessian(run)(v, a), mlax.jvp(function(x) return run(x, a) end, {v}, {v})
 end)
+local wide = mlax.ones({8, 8}) * 0.1
+case("grad(scan) with a product that leaves the way back", function()
+  return mlax.grad(function(w)
+    return (mlax.scan(function(c, x) return (c:matmul(w) + x):tanh(), nil end, wide[1], wide[{{1, 3}}])):sum()
+  end)(wide)
+end)
+case("grad(checkpoint(cond))", function()
+  local function f(x)
+    local y = mlax.cond(x:sum():gt(0), function(t) return t:tanh() end, function(t) return t:sin() end, x)
+    return (y * y:sin()):sum()
+  end
+  return mlax.grad(mlax.checkpoint(f))(v)
+end)
+case("linearize(vmap(while_loop))", function()
+  local function f(x, y)
+    return mlax.while_loop(function(c) return c.k:lt(x:sum() + 2) end, function(c) return {k = c.k + 1, y = c.y * x} end, {k = 0, y = y}).y
+  end
+  local _, push = mlax.linearize(function(y) return mlax.vmap(f)(v, y) end, v)
+  return push(v)
+end)
 case("mlax.while_loop", function()
   local function run(x)
     return mlax.while_loop(function(c) return c[1]:lt(3) end, function(c) return {c[1] + x, c[2] * 2} end, {x, v})
