@@ -20,7 +20,6 @@ for space, list in pairs{
     axis_index axis_size all_gather ppermute save load load_bytes import_bytes export import gradcheck profile repl]],
   nn = "ConvTranspose",
   random = "gamma beta dirichlet poisson",
-  data = "iris",
 } do
   later[space] = {}
   for _, name in ipairs(words(list)) do later[space][name] = true end
