@@ -1,9 +1,10 @@
-/* io.h: readers of data files. A file is bytes that nobody vouches for: a count in it is compared with what is really
- * there before anything is allocated for it, every size is checked, numbers are read without regard to the host's
- * locale, and what does not fit is MLAX_FORMAT with the file's name and the offset or line. Nothing is executed and
- * nothing is guessed.
+/* io.h: readers and writers of data files. A file is bytes that nobody vouches for: a count in it is compared with what
+ * is really there before anything is allocated for it, every size is checked, numbers are read without regard to the
+ * host's locale, and what does not fit is MLAX_FORMAT with the file's name and the offset or line. Nothing is executed
+ * and nothing is guessed.
  *
  *     file --mx_file_read--> bytes --mx_inflate (where it is gzip)--> bytes --mx_idx_parse, mx_csv_parse--> array
+ *     file or bytes: a source --header, checked as a whole--> table of named arrays --one by one--> arrays
  *
  * Arrays that come back are new references of the caller. `name` stands in messages only.
  */
@@ -19,9 +20,109 @@ typedef struct mx_bytes {
   size_t capacity; /* what was allocated */
 } mx_bytes;
 void mx_bytes_free(mlax_engine *e, mx_bytes *b);
+bool mx_bytes_add(mx_ctx *c, mx_bytes *b, const void *from, size_t n); /* appends; on failure b is as it was */
+
+typedef struct mx_span {
+  const char *data; /* inside bytes that somebody else owns */
+  size_t size;
+} mx_span;
 
 /* What a compressed file may grow to where its contents do not say. */
 #define MX_INFLATE_LIMIT ((size_t)1 << 32)
+
+/* -- sources (source.c): where a reader's bytes come from ------------------------------------------------------------
+ */
+typedef struct mx_source {
+  const char *name;  /* for messages: the path; the caller's */
+  const char *bytes; /* in memory, the caller's; NULL: in the file */
+  size_t size;
+  mx_file file;
+} mx_source;
+bool mx_source_open(mx_ctx *c, mx_source *s, const char *path);
+mx_source mx_source_of(const char *name, const void *bytes, size_t size);
+void mx_source_close(mlax_engine *e, mx_source *s);
+/* The n bytes from `offset` on; the file ends too early: an error. */
+bool mx_source_read(mx_ctx *c, const mx_source *s, size_t offset, void *to, size_t n);
+bool mx_source_bytes(mx_ctx *c, const mx_source *s, size_t offset, size_t n, mx_bytes *out);
+/* The array whose elements lie there in row-major order. */
+mx_array *mx_source_array(mx_ctx *c, const mx_source *s, size_t offset, const mx_aval *a, bool big_endian);
+/* A row-major array (retained) whose bytes are little-endian: what files hold. */
+mx_array *mx_array_for_file(mx_ctx *c, mx_array *x);
+
+/* -- files of named arrays -------------------------------------------------------------------------------------------
+ */
+typedef struct mx_named {
+  mx_span name;
+  mx_array *array; /* borrowed */
+} mx_named;
+
+typedef struct mx_entry {
+  mx_span name;       /* inside the table's text */
+  mx_aval aval;       /* safetensors */
+  size_t start, size; /* where its bytes lie in the source */
+  size_t inflated;    /* zip: what they grow to */
+  uint32_t crc;
+  bool is_deflated;
+} mx_entry;
+
+/* What a file holds, checked as a whole before anything is allocated for an array. Zeroed is empty. */
+typedef struct mx_table {
+  int n, cap;
+  mx_entry *entries; /* in the order of their bytes; names are distinct */
+  mx_bytes text;
+} mx_table;
+enum { MX_MAX_ENTRIES = 1000000 };
+void mx_table_free(mlax_engine *e, mx_table *t);
+mx_entry *mx_table_add(mx_ctx *c, const char *name, mx_table *t); /* zeroed */
+/* Sorts; an error where two names are equal or two entries share bytes. */
+bool mx_table_settle(mx_ctx *c, const char *name, mx_table *t);
+
+/* safetensors.c: 8 bytes length, a JSON header {name: {dtype, shape, data_offsets}}, then the elements, little-endian,
+ * without holes. */
+bool mx_safetensors_open(mx_ctx *c, const mx_source *s, mx_table *t);
+mx_array *mx_safetensors_read(mx_ctx *c, const mx_source *s, const mx_entry *e);
+bool mx_safetensors_write(mx_ctx *c, const char *path, mx_named *items, int n); /* sorts the items */
+
+/* npy.c: NumPy's file of one array; npz is a zip of such files, each `name.npy`. */
+mx_array *mx_npy_read(mx_ctx *c, const mx_source *s);
+bool mx_npy_write(mx_ctx *c, const char *path, mx_array *x);
+bool mx_npz_open(mx_ctx *c, const mx_source *s, mx_table *t);
+mx_array *mx_npz_read(mx_ctx *c, const mx_source *s, const mx_entry *e);
+bool mx_npz_write(mx_ctx *c, const char *path, const mx_named *items, int n, bool deflate);
+
+/* zip.c: archives of stored and deflated entries. Both ways through zlib alone, which is there for gzip anyway: its
+ * memory comes from the engine, which other archive libraries have no way for. */
+bool mx_zip_open(mx_ctx *c, const mx_source *s, mx_table *t);
+bool mx_zip_read(mx_ctx *c, const mx_source *s, const mx_entry *e, mx_bytes *out); /* inflated, its checksum right */
+typedef struct mx_zip_writer {
+  mx_writer w;
+  mx_bytes directory; /* the central directory so far */
+  uint64_t entries;
+} mx_zip_writer;
+bool mx_zip_begin(mx_ctx *c, mx_zip_writer *z, const char *path);
+/* An entry `name` + `suffix` whose bytes are those of the parts. */
+bool mx_zip_add(mx_ctx *c, mx_zip_writer *z, mx_span name, const char *suffix, const mx_span *parts, int n,
+                bool deflate);
+bool mx_zip_end(mx_ctx *c, mx_zip_writer *z, bool ok); /* commits, or discards where something went wrong (not ok) */
+
+/* json.c: a strict reader for headers of a known form. It builds no tree: the caller asks for what must come next, and
+ * anything else is an error with its place, so nothing nests deeper than the caller's own loops. */
+typedef struct mx_json {
+  mx_ctx *c;
+  const char *name;
+  char *start, *at, *end; /* strings are decoded in place */
+} mx_json;
+bool mx_json_open(mx_json *j, mx_ctx *c, const char *name, char *text, size_t size); /* checks that it is UTF-8 */
+bool mx_json_fail(mx_json *j, const char *what);
+bool mx_json_take(mx_json *j, char punctuation);
+/* Behind an opening bracket or a member: whether another member begins. Takes the comma before it, or the closing
+ * bracket; *n counts. */
+bool mx_json_more(mx_json *j, char close, int *n);
+bool mx_json_string(mx_json *j, mx_span *s);
+bool mx_json_count(mx_json *j, int64_t *v); /* an integer from 0 on */
+bool mx_json_end(mx_json *j);
+bool mx_is_utf8(const void *text, size_t size);
+bool mx_json_add_string(mx_ctx *c, mx_bytes *b, mx_span s); /* writes "..." */
 
 /* -- gzip (gzip.c) ---------------------------------------------------------------------------------------------------
  */
@@ -30,6 +131,9 @@ bool mx_is_gzip(const void *bytes, size_t size);
 bool mx_inflate(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t limit, mx_bytes *out);
 /* The first bytes of what is inside: at most *n of them, *n says how many there were. */
 bool mx_inflate_start(mx_ctx *c, const char *name, const void *bytes, size_t size, void *to, size_t *n);
+/* A raw deflate stream that holds just `expected` bytes, and back: the parts as one stream, appended. */
+bool mx_inflate_raw(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t expected, mx_bytes *out);
+bool mx_deflate_raw(mx_ctx *c, const mx_span *parts, int n, mx_bytes *out);
 /* A copy of the bytes, or the whole file; inflated where it is gzip. */
 bool mx_bytes_of(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t limit, mx_bytes *out);
 bool mx_bytes_read(mx_ctx *c, const char *path, size_t limit, mx_bytes *out);
@@ -56,11 +160,6 @@ typedef struct mx_csv_options {
 } mx_csv_options;
 #define MX_CSV_OPTIONS                                                                                                 \
   { .dtype = MLAX_FLOAT32 }
-
-typedef struct mx_span {
-  const char *data; /* inside the table's bytes; quotes taken off */
-  size_t size;
-} mx_span;
 
 typedef struct mx_csv_table {
   mx_array *values; /* {records, columns} */
