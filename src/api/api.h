@@ -159,6 +159,7 @@ void mx_open_module(lua_State *L);
 void mx_open_transform(lua_State *L); /* grad, vmap, ... */
 void mx_open_jit(lua_State *L);
 void mx_open_io(lua_State *L);
+void mx_open_files(lua_State *L); /* files.c: files of arrays, directories; opened by io.c */
 void mx_open_system(lua_State *L); /* memory, threads, devices, scopes */
 void mx_open_scope(lua_State *L);  /* scope.c, opened by system.c */
 

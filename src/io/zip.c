@@ -194,7 +194,7 @@ static bool entries_read(mx_ctx *c, const mx_source *s, const directory *d, mx_t
 }
 
 bool mx_zip_open(mx_ctx *c, const mx_source *s, mx_table *t) {
-  directory d;
+  directory d = {0};
   *t = (mx_table){0};
   if (end_find(c, s, &d) && mx_source_bytes(c, s, (size_t)d.start, (size_t)d.size, &t->text) &&
       entries_read(c, s, &d, t) && mx_table_settle(c, s->name, t))
