@@ -248,4 +248,5 @@ static const mx_reg io_functions[] = {{"read_idx", lio_read_idx, MX_IN_CORE},
 void mx_open_io(lua_State *L) {
   mx_register(L, io_functions);
   mx_open_files(L);
+  mx_open_batches(L);
 }

@@ -155,6 +155,16 @@ void mx_serial_end(int threads);
 /* How many chunks to cut `items` of about `ns_per_item` nanoseconds each into: 1 .. threads. */
 int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 
+/* -- workers (worker.c) ----------------------------------------------------------------------------------------------
+ */
+/* A thread that calls run(arg) whenever it is told to, for what may take its time beside the caller's work. */
+typedef struct mx_worker mx_worker;
+mx_worker *mx_worker_new(mlax_engine *e, void (*run)(void *arg),
+                         void *arg);               /* NULL: there is no memory, or no thread */
+void mx_worker_submit(mx_worker *w);               /* a job; the one before is done */
+void mx_worker_wait(mx_worker *w);                 /* until it is done */
+void mx_worker_free(mlax_engine *e, mx_worker *w); /* the same, and ends the thread; not in a forked child */
+
 /* -- files (files.c) -------------------------------------------------------------------------------------------------
  */
 /* The whole file, at most `limit` bytes (0: none); *bytes its length. Freed with mx_free(engine, p, *bytes + 1): a zero

@@ -176,6 +176,18 @@ typedef struct mx_csv_table {
 bool mx_csv_parse(mx_ctx *c, const char *name, mx_bytes *bytes, const mx_csv_options *o, mx_csv_table *t);
 void mx_csv_release(mlax_engine *e, mx_csv_table *t);
 
+/* -- batches (batches.c): rows of arrays that stand side by side -----------------------------------------------------
+ */
+typedef struct mx_batches mx_batches;
+/* Rows 0 to end - 1 of the arrays, `size` at a time; in an order (int32, as long as the arrays, from 0), or NULL. */
+mx_batches *mx_batches_new(mx_ctx *c, mx_array *const *arrays, int n, mx_array *order, int64_t size, int64_t end);
+/* From now on a thread makes each batch while the one before is in use. Where there is no thread to be had, nothing
+ * changes, for the batches are the same. */
+void mx_batches_ahead(mx_batches *b);
+/* One reference an array, which the caller takes and sets to NULL; NULL at the end, or with the error recorded. */
+mx_array **mx_batches_next(mx_ctx *c, mx_batches *b);
+void mx_batches_free(mx_batches *b);
+
 /* -- numbers (number.c) ----------------------------------------------------------------------------------------------
  */
 /* Reads all of the text as a decimal number (1, -2.5e-3, +.5, inf, infinity, nan in any case), rounded to nearest even.
