@@ -92,14 +92,11 @@ function Manager:restore(template, options, ...)
   check_self("restore", self)
   local o = check.options("checkpoint_manager", options, "step", ...)
   if template == nil then check.fail("checkpoint_manager", "restore needs a template: a tree like the one that was saved") end
-  local step, message = o.step and check.int("checkpoint_manager", "step", o.step, 0), nil
-  if not step then
-    step, message = self:latest()
-    if not step then return nil, message end
-  end
-  local t
-  t, message = mlax.load(path_of(self, step), template)
-  if t == nil then return nil, message end
+  local step, message
+  if o.step then step = check.int("checkpoint_manager", "step", o.step, 0) else step, message = self:latest() end
+  if not step then return nil, message end
+  local t, problem = mlax.load(path_of(self, step), template)
+  if t == nil then return nil, problem end
   return t, step
 end
 

@@ -142,7 +142,8 @@ static int larchive_read(lua_State *L) {
 /* has_value(x) -> whether an array holds values; of eval_shape it has a shape alone */
 static int lfiles_has_value(lua_State *L) {
   mx_ctx *c = mx_enter(L, "load");
-  lua_pushboolean(L, mx_has_value(c, mx_check_strict(L, 1, "x")));
+  mx_array *x = mx_to_array(L, 1);
+  lua_pushboolean(L, x && mx_has_value(c, x));
   return 1;
 }
 

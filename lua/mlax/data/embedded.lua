@@ -56,7 +56,8 @@ function embedded.digits(...)
   check.last("digits", ...)
   local rows, message = read("digits.csv.gz", 0)
   if not rows then return nil, message end
-  return split{x = rows["..., 1:64"]:reshape{-1, 8, 8} / 16, y = rows["..., 65"]:astype("int32") + 1, classes = words "0 1 2 3 4 5 6 7 8 9"}
+  local x, y = rows["..., 1:64"]:reshape{-1, 8, 8} / 16, rows["..., 65"]:astype("int32") + 1
+  return split{x = x, y = y, classes = words "0 1 2 3 4 5 6 7 8 9"}
 end
 
 --- train, test = iris()
@@ -76,8 +77,8 @@ end
 -- print(train, train.features[13])   --> dataset of 142: x = float32[142,13], y = int32[142] proline
 function embedded.wine(...)
   check.last("wine", ...)
-  return classified("wine", "class_0 class_1 class_2", [[alcohol malic_acid ash alcalinity_of_ash magnesium total_phenols flavanoids nonflavanoid_phenols
-    proanthocyanins color_intensity hue od280_od315 proline]])
+  return classified("wine", "class_0 class_1 class_2", [[alcohol malic_acid ash alcalinity_of_ash magnesium total_phenols
+    flavanoids nonflavanoid_phenols proanthocyanins color_intensity hue od280_od315 proline]])
 end
 
 --- train, test = breast_cancer()
@@ -87,9 +88,11 @@ end
 -- print(train, train.features[11])   --> dataset of 455: x = float32[455,30], y = int32[455] radius_error
 function embedded.breast_cancer(...)
   check.last("breast_cancer", ...)
+  local cell = words [[radius texture perimeter area smoothness compactness concavity concave_points symmetry
+    fractal_dimension]]
   local features = {}
   for _, kind in ipairs{"mean", "error", "worst"} do
-    for name in ("radius texture perimeter area smoothness compactness concavity concave_points symmetry fractal_dimension"):gmatch("%S+") do
+    for _, name in ipairs(cell) do
       features[#features + 1] = name .. "_" .. kind
     end
   end
