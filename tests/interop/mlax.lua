@@ -16,7 +16,7 @@ for _, dtype in ipairs(dtypes) do
     own[("%s.%d"):format(dtype, i - 1)] = x:reshape(shape)
   end
 end
-own["float32.special"] = mlax.array{math.huge, -math.huge, 0 / 0, -0.0, 1e-45}
+own["float32.special"] = mlax.array({0x7f800000, 0xff800000, 0x7fc00000, 0x80000000, 1}, "uint32"):bitcast("float32")
 own["int64.special"] = mlax.array({math.mininteger, math.maxinteger}, "int64")
 own['é "\\ \n'] = mlax.array{1.5}
 
