@@ -136,6 +136,7 @@ static int larchive_read(lua_State *L) {
   const archive *a = check_archive(L, 1);
   int64_t i = mx_check_int(L, 2, "the entry");
   if (i < 1 || i > a->table.n) return mx_error(L, "no such entry (got %lld, need 1 to %d)", (long long)i, a->table.n);
+  mx_ok(L, mx_poll(c));
   return mx_file_result(L, c, a->format->read(c, &a->source, &a->table.entries[i - 1]));
 }
 

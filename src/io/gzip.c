@@ -1,6 +1,6 @@
 /* gzip.c: inflation under a budget, and deflation. zlib allocates through the engine, so that limits and failures reach
  * it. */
-#include "io.h"
+#include "io_impl.h"
 
 #include <limits.h>
 #include <zlib.h>

@@ -1,6 +1,6 @@
 /* idx.c: IDX files, plain or gzip: the header's product of lengths must be what the file holds, neither more nor less.
  */
-#include "io.h"
+#include "io_impl.h"
 
 typedef struct idx_header {
   mx_aval aval;

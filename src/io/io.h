@@ -43,12 +43,6 @@ mx_source mx_source_of(const char *name, const void *bytes, size_t size);
 void mx_source_close(mlax_engine *e, mx_source *s);
 /* The n bytes from `offset` on; the file ends too early: an error. */
 bool mx_source_read(mx_ctx *c, const mx_source *s, size_t offset, void *to, size_t n);
-bool mx_source_bytes(mx_ctx *c, const mx_source *s, size_t offset, size_t n, mx_bytes *out);
-/* The array whose elements lie there in row-major order. */
-mx_array *mx_source_array(mx_ctx *c, const mx_source *s, size_t offset, const mx_aval *a, bool big_endian);
-/* A row-major array (retained) whose bytes are little-endian: what files hold. */
-mx_array *mx_array_for_file(mx_ctx *c, mx_array *x);
-
 /* -- files of named arrays -------------------------------------------------------------------------------------------
  */
 typedef struct mx_named {
@@ -73,9 +67,6 @@ typedef struct mx_table {
 } mx_table;
 enum { MX_MAX_ENTRIES = 1000000 };
 void mx_table_free(mlax_engine *e, mx_table *t);
-mx_entry *mx_table_add(mx_ctx *c, const char *name, mx_table *t); /* zeroed */
-/* Sorts; an error where two names are equal or two entries share bytes. */
-bool mx_table_settle(mx_ctx *c, const char *name, mx_table *t);
 
 /* safetensors.c: 8 bytes length, a JSON header {name: {dtype, shape, data_offsets}}, then the elements, little-endian,
  * without holes. */
@@ -90,40 +81,6 @@ bool mx_npz_open(mx_ctx *c, const mx_source *s, mx_table *t);
 mx_array *mx_npz_read(mx_ctx *c, const mx_source *s, const mx_entry *e);
 bool mx_npz_write(mx_ctx *c, const char *path, const mx_named *items, int n, bool deflate);
 
-/* zip.c: archives of stored and deflated entries. Both ways through zlib alone, which is there for gzip anyway: its
- * memory comes from the engine, which other archive libraries have no way for. */
-bool mx_zip_open(mx_ctx *c, const mx_source *s, mx_table *t);
-bool mx_zip_read(mx_ctx *c, const mx_source *s, const mx_entry *e, mx_bytes *out); /* inflated, its checksum right */
-typedef struct mx_zip_writer {
-  mx_writer w;
-  mx_bytes directory; /* the central directory so far */
-  uint64_t entries;
-} mx_zip_writer;
-bool mx_zip_begin(mx_ctx *c, mx_zip_writer *z, const char *path);
-/* An entry `name` + `suffix` whose bytes are those of the parts. */
-bool mx_zip_add(mx_ctx *c, mx_zip_writer *z, mx_span name, const char *suffix, const mx_span *parts, int n,
-                bool deflate);
-bool mx_zip_end(mx_ctx *c, mx_zip_writer *z, bool ok); /* commits, or discards where something went wrong (not ok) */
-
-/* json.c: a strict reader for headers of a known form. It builds no tree: the caller asks for what must come next, and
- * anything else is an error with its place, so nothing nests deeper than the caller's own loops. */
-typedef struct mx_json {
-  mx_ctx *c;
-  const char *name;
-  char *start, *at, *end; /* strings are decoded in place */
-} mx_json;
-bool mx_json_open(mx_json *j, mx_ctx *c, const char *name, char *text, size_t size); /* checks that it is UTF-8 */
-bool mx_json_fail(mx_json *j, const char *what);
-bool mx_json_take(mx_json *j, char punctuation);
-/* Behind an opening bracket or a member: whether another member begins. Takes the comma before it, or the closing
- * bracket; *n counts. */
-bool mx_json_more(mx_json *j, char close, int *n);
-bool mx_json_string(mx_json *j, mx_span *s);
-bool mx_json_count(mx_json *j, int64_t *v); /* an integer from 0 on */
-bool mx_json_end(mx_json *j);
-bool mx_is_utf8(const void *text, size_t size);
-bool mx_json_add_string(mx_ctx *c, mx_bytes *b, mx_span s); /* writes "..." */
-
 /* -- gzip (gzip.c) ---------------------------------------------------------------------------------------------------
  */
 bool mx_is_gzip(const void *bytes, size_t size);
@@ -131,9 +88,6 @@ bool mx_is_gzip(const void *bytes, size_t size);
 bool mx_inflate(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t limit, mx_bytes *out);
 /* The first bytes of what is inside: at most *n of them, *n says how many there were. */
 bool mx_inflate_start(mx_ctx *c, const char *name, const void *bytes, size_t size, void *to, size_t *n);
-/* A raw deflate stream that holds just `expected` bytes, and back: the parts as one stream, appended. */
-bool mx_inflate_raw(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t expected, mx_bytes *out);
-bool mx_deflate_raw(mx_ctx *c, const mx_span *parts, int n, mx_bytes *out);
 /* A copy of the bytes, or the whole file; inflated where it is gzip. */
 bool mx_bytes_of(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t limit, mx_bytes *out);
 bool mx_bytes_read(mx_ctx *c, const char *path, size_t limit, mx_bytes *out);

@@ -1,7 +1,7 @@
 /* json.c: JSON, as far as headers of files need it. A library's tree of nodes would hold offsets as doubles, keep the
  * last of two equal keys in silence, take its memory from hooks that the whole process shares, and grow before the
  * header is known to be sound. */
-#include "io.h"
+#include "io_impl.h"
 
 #include <stdio.h>
 

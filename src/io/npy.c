@@ -4,7 +4,7 @@
  * elements
  *
  * The header is a Python literal, of which only this form is read, whatever Python would make of others. */
-#include "io.h"
+#include "io_impl.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* safetensors.c: the format of the `safetensors` library: headers are read strictly (names and keys occur once, the
  * elements cover the file without holes and without bytes behind them), and files are written as the library does,
  * byte for byte. */
-#include "io.h"
+#include "io_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>

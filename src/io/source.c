@@ -1,5 +1,5 @@
 /* source.c: bytes in memory or in an open file, and the arrays in them; tables of what a file of named arrays holds. */
-#include "io.h"
+#include "io_impl.h"
 
 #include <stdlib.h>
 

@@ -4,7 +4,7 @@
  *
  * The central directory counts; local headers must say the same. Every archive that we write is zip64, so that there is
  * one form for small and for large ones. */
-#include "io.h"
+#include "io_impl.h"
 
 #include <stdlib.h>
 #include <zlib.h>
