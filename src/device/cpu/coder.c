@@ -5,7 +5,7 @@
 /* Tenths of nanoseconds an element; what is not named takes 1 in its own width, or 100 where float64 calls libm. */
 static const uint16_t tenths[MX_PRIM_COUNT] = {
     [MX_PRIM_asin] = 100,    [MX_PRIM_acos] = 100,     [MX_PRIM_atan] = 100,     [MX_PRIM_atan2] = 200,
-    [MX_PRIM_erfc] = 150,    [MX_PRIM_lgamma] = 400,   [MX_PRIM_digamma] = 800,  [MX_PRIM_trigamma] = 800,
+    [MX_PRIM_erfc] = 150,    [MX_PRIM_lgamma] = 400,   [MX_PRIM_digamma] = 800,  [MX_PRIM_polygamma] = 5000,
     [MX_PRIM_erf_inv] = 100, [MX_PRIM_nextafter] = 40, [MX_PRIM_pow] = 20,       [MX_PRIM_mod] = 10,
     [MX_PRIM_exp] = 3,       [MX_PRIM_log] = 3,        [MX_PRIM_tanh] = 4,       [MX_PRIM_sigmoid] = 4,
     [MX_PRIM_sin] = 8,       [MX_PRIM_cos] = 8,        [MX_PRIM_logaddexp] = 20,
