@@ -240,7 +240,11 @@ static void fill_panel(const conv *v, const char *x, int64_t m0, int64_t m1, int
  */
 
 /* Own tiles, or BLAS, can add to what is there; the rest is done row by row, in one sum. */
-static bool is_own(const conv *v) { return v->dtype == MLAX_FLOAT32 && MX_SIMD_PICK(mx_gemm_table)->float32; }
+static const mx_gemm_loops *own_tiles(int dtype) {
+  const mx_gemm_loops *loops = MX_SIMD_PICK(mx_gemm_table)->tiles[dtype];
+  return loops && loops->multiply ? loops : NULL;
+}
+static bool is_own(const conv *v) { return own_tiles(v->dtype) != NULL; }
 static bool adds_up(const conv *v) { return is_own(v) || (mx_is_float(v->dtype) && v->outs <= INT32_MAX); }
 
 typedef struct job {
@@ -272,7 +276,7 @@ static void blas_product(const conv *v, const mx_gemm *g) {
 
 static void product(const job *j, const mx_gemm *g, float *pack) {
   mx_tile all = {0, g->m, 0, g->n};
-  if (j->own) j->table->float32(g, all, pack);
+  if (j->own) own_tiles(j->v->dtype)->multiply(g, all, pack);
   else if (j->add) blas_product(j->v, g);
   else j->table->rows[j->v->dtype](g, all);
 }
@@ -357,10 +361,15 @@ static void cut(job *j) {
   j->slices = ceil_div(v->k, j->slice);
 }
 
+static size_t pack_bytes(const job *j) {
+  mx_gemm g = {.m = j->rows, .n = j->v->outs, .k = j->depth, .a_row = 1, .a_col = 1};
+  return own_tiles(j->v->dtype)->scratch(&g, (mx_tile){0, g.m, 0, g.n});
+}
+
 static bool make_scratch(mx_ctx *c, job *j, size_t *parts) {
   const conv *v = j->v;
   j->pack_at = aligned((size_t)(j->rows * j->depth * v->size));
-  j->tile_at = j->pack_at + (j->own ? aligned(MX_GEMM_PACK * sizeof(float)) : 0);
+  j->tile_at = j->pack_at + (j->own ? aligned(pack_bytes(j)) : 0);
   j->each = j->tile_at + aligned((size_t)(j->rows * v->outs * v->size));
   *parts = j->slices > 1 ? (size_t)(v->groups * j->slices * v->m * v->outs * v->size) : 0;
   j->scratch = mx_scratch(c, j->each * (size_t)j->n_chunks);
