@@ -26,6 +26,7 @@ typedef struct mx_dot_operand {
 typedef struct mx_dot {
   int dtype; /* that is worked in */
   int64_t size;
+  int size_log2;
   mx_dot_operand x, y;
   char *out;
   mx_dot_axes outer;
