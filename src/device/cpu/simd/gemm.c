@@ -55,26 +55,34 @@ typedef double double_vector __attribute__((vector_size(NATIVE)));
 
 /* Dense rows: four dot products at a time. Dense columns: eight columns are added to y at a time. */
 #define GEMV(NAME, T)                                                                                                  \
-  static void rows_##NAME(const T *a, int64_t row, int64_t count, const T *x, int64_t n, T *y) {                       \
-    typedef T##_vector V;                                                                                              \
-    enum { LANE = NATIVE / sizeof(T), EACH = ROW_BYTES / NATIVE, ALL = ROW_BYTES / sizeof(T) };                        \
-    const T *p[4] = {a, count > 1 ? a + row : a, count > 2 ? a + 2 * row : a, count > 3 ? a + 3 * row : a};            \
-    V s[4][EACH] = {{{0}}}, u, v;                                                                                      \
-    T t[4][ALL];                                                                                                       \
-    int64_t j = 0;                                                                                                     \
-    for (; j + ALL <= n; j += ALL) UNROLL for (int e = 0; e < EACH; e++) {                                             \
-        memcpy(&u, x + j + e * LANE, sizeof u);                                                                        \
-        UNROLL for (int i = 0; i < 4; i++) {                                                                           \
-          memcpy(&v, p[i] + j + e * LANE, sizeof v);                                                                   \
-          s[i][e] += u * v;                                                                                            \
-        }                                                                                                              \
+  static inline __attribute__((always_inline)) void add_row_##NAME(const T *const *p, int64_t j, const T *x,           \
+                                                                   T##_vector(*s)[ROW_BYTES / NATIVE]) {               \
+    enum { LANE = NATIVE / sizeof(T) };                                                                                \
+    T##_vector u, v;                                                                                                   \
+    UNROLL for (int e = 0; e < ROW_BYTES / NATIVE; e++) {                                                              \
+      memcpy(&u, x + e * LANE, sizeof u);                                                                              \
+      UNROLL for (int i = 0; i < 4; i++) {                                                                             \
+        memcpy(&v, p[i] + j + e * LANE, sizeof v);                                                                     \
+        s[i][e] += u * v;                                                                                              \
       }                                                                                                                \
+    }                                                                                                                  \
+  }                                                                                                                    \
+  static void rows_##NAME(const T *a, int64_t row, int64_t count, const T *x, int64_t n, T *y) {                       \
+    enum { ALL = ROW_BYTES / sizeof(T) };                                                                              \
+    const T *p[4] = {a, count > 1 ? a + row : a, count > 2 ? a + 2 * row : a, count > 3 ? a + 3 * row : a};            \
+    T##_vector s[4][ROW_BYTES / NATIVE] = {{{0}}};                                                                     \
+    T t[4][ALL], rest[5][ALL];                                                                                         \
+    int64_t j = 0;                                                                                                     \
+    for (; j + ALL <= n; j += ALL) add_row_##NAME(p, j, x + j, s);                                                     \
+    if (j < n) { /* with zeros behind it */                                                                            \
+      memset(rest, 0, sizeof rest);                                                                                    \
+      for (int i = 0; i < 4; i++) memcpy(rest[i], p[i] + j, (size_t)(n - j) * sizeof *a), p[i] = rest[i];              \
+      memcpy(rest[4], x + j, (size_t)(n - j) * sizeof *x);                                                             \
+      add_row_##NAME(p, 0, rest[4], s);                                                                                \
+    }                                                                                                                  \
     memcpy(t, s, sizeof t);                                                                                            \
-    for (int l = 0; j < n; j++, l++)                                                                                   \
-      for (int i = 0; i < 4; i++) t[i][l] += p[i][j] * x[j];                                                           \
     for (int i = 0; i < count; i++) {                                                                                  \
-      for (int w = ALL / 2; w; w /= 2)                                                                                 \
-        for (int l = 0; l < w; l++) t[i][l] += t[i][l + w];                                                            \
+      UNROLL for (int w = ALL / 2; w; w /= 2) MX_VECTORIZE for (int l = 0; l < w; l++) t[i][l] += t[i][l + w];         \
       y[i] = t[i][0];                                                                                                  \
     }                                                                                                                  \
   }                                                                                                                    \
