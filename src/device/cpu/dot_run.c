@@ -36,7 +36,7 @@ static bool blas_counts(const mx_gemm *f) {
   return f->m <= INT32_MAX && f->n <= INT32_MAX && f->k <= INT32_MAX && f->c_row <= INT32_MAX;
 }
 
-static const mx_gemm_loops *own_tiles(int dtype) {
+const mx_gemm_loops *mx_own_tiles(int dtype) {
   const mx_gemm_loops *loops = MX_SIMD_PICK(mx_gemm_table)->tiles[dtype];
   return loops && loops->multiply ? loops : NULL;
 }
@@ -45,7 +45,7 @@ static const mx_gemm_loops *own_tiles(int dtype) {
 static method choose(const mx_dot *d, const mx_gemm *f) {
   if (!mx_is_float(d->dtype)) return USE_ROWS;
   if (f->m == 1 || f->n == 1) return USE_GEMV;
-  if (own_tiles(d->dtype)) return USE_TILES;
+  if (mx_own_tiles(d->dtype)) return USE_TILES;
   return blas_counts(f) ? USE_BLAS : USE_ROWS;
 }
 
@@ -204,7 +204,7 @@ static bool run_rounds(mx_ctx *c, job *j) {
 bool mx_dot_run(mx_ctx *c, const mx_dot *d) {
   job j = {.d = d, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
   double work = work_of(&d->form);
-  if (j.use == USE_TILES) j.loops = own_tiles(d->dtype);
+  if (j.use == USE_TILES) j.loops = mx_own_tiles(d->dtype);
   j.row_unit = j.loops ? j.loops->row_unit : 16, j.column_unit = j.loops ? j.loops->column_unit : 16;
   int64_t units = d->products * ceil_div(d->form.m, j.row_unit) * ceil_div(d->form.n, j.column_unit);
   j.n_chunks = mx_chunks(c->engine, units, ns_per_work(&j) * work * (double)d->products / (double)units);

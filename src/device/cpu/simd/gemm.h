@@ -37,11 +37,32 @@ typedef struct mx_gemv {
   int64_t a_row, a_col; /* one of them is 1 */
 } mx_gemv;
 
+/* A stretch of k: where b's row begins, and a: the rows of a tile, dense in k, or the first of them where its columns
+ * are dense. */
+enum { MX_RUN_ROWS = 12 };
+typedef struct mx_run {
+  int64_t k;
+  const void *b;
+  const void *a[MX_RUN_ROWS];
+} mx_run;
+
+/* c[m,n] = sum over runs of a b, for a few rows whose a is gathered from several places. */
+typedef struct mx_run_tile {
+  const mx_run *runs;
+  int64_t n_runs, m, n;
+  bool by_columns; /* they are dense, */
+  int64_t a_col;   /* and lie so far from one another */
+  int64_t b_row, c_row;
+  char *c;
+  bool add;
+} mx_run_tile;
+
 /* Products by register tiles. */
 typedef struct mx_gemm_loops {
   int row_unit, column_unit;                                    /* tiles are best cut at multiples of these */
   size_t (*scratch)(const mx_gemm *g, mx_tile t);               /* bytes that `multiply` needs, 64-byte aligned */
   void (*multiply)(const mx_gemm *g, mx_tile t, void *scratch); /* NULL: BLAS is better */
+  void (*run_tile)(const mx_run_tile *t);                       /* at most row_unit rows */
 } mx_gemm_loops;
 
 typedef struct mx_gemm_table {

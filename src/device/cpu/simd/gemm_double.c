@@ -33,7 +33,7 @@ static part part_of(int64_t n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n)
 #  endif
 #  include "gemm_tile.h"
 
-const mx_gemm_loops MX_SIMD(mx_gemm_double) = {ROWS, COLUMNS, scratch_bytes, multiply};
+const mx_gemm_loops MX_SIMD(mx_gemm_double) = {ROWS, COLUMNS, scratch_bytes, multiply, run_tile};
 #else /* BLAS has better loops than the vectors here could make */
-const mx_gemm_loops MX_SIMD(mx_gemm_double) = {1, 1, NULL, NULL};
+const mx_gemm_loops MX_SIMD(mx_gemm_double) = {1, 1, NULL, NULL, NULL};
 #endif

@@ -35,7 +35,7 @@ static part part_of(int64_t n) {
 #  endif
 #  include "gemm_tile.h"
 
-const mx_gemm_loops MX_SIMD(mx_gemm_float) = {ROWS, COLUMNS, scratch_bytes, multiply};
+const mx_gemm_loops MX_SIMD(mx_gemm_float) = {ROWS, COLUMNS, scratch_bytes, multiply, run_tile};
 #else /* BLAS has better loops than the vectors here could make */
-const mx_gemm_loops MX_SIMD(mx_gemm_float) = {1, 1, NULL, NULL};
+const mx_gemm_loops MX_SIMD(mx_gemm_float) = {1, 1, NULL, NULL, NULL};
 #endif

@@ -24,6 +24,8 @@
 
 #include "gemm.h"
 
+_Static_assert((int)ROWS <= (int)MX_RUN_ROWS, "a run has the rows of a tile");
+
 #define INLINE static inline __attribute__((always_inline, unused))
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -46,17 +48,10 @@ static int64_t part_length(int64_t n, int64_t most, int64_t unit) {
 /* -- registers --------------------------------------------------------------------------------------------------------
  */
 
-/* A stretch of k: where b begins, and a, by rows or (where its columns are dense) the first of them. */
-typedef struct run {
-  int64_t k;
-  const T *b;
-  const T *a[ROWS];
-} run;
-
 typedef struct micro {
-  const run *runs, *end;
-  int64_t a_col; /* where a's columns are dense; else its rows are */
-  int64_t b_row, c_row;
+  const mx_run *runs, *end;
+  int64_t a_col;              /* where a's columns are dense; else its rows are */
+  int64_t b_at, b_row, c_row; /* b_at: the first column, in b's rows */
   T *c;
   part last; /* lanes of the last vector that b and c have */
   bool add;  /* to what c holds */
@@ -80,8 +75,8 @@ INLINE void micro_rows(const micro *t, const int rows, const int vectors, const 
     __builtin_prefetch(t->c + i * t->c_row, 1);
     if (last) __builtin_prefetch(t->c + i * t->c_row + LANES, 1);
   }
-  for (const run *r = t->runs; r < t->end; r++) {
-    const T *b = r->b, *a = r->a[0], *p[ROWS];
+  for (const mx_run *r = t->runs; r < t->end; r++) {
+    const T *b = (const T *)r->b + t->b_at, *a = r->a[0], *p[ROWS];
     UNROLL for (int i = 0; i < rows; i++) p[i] = by_columns ? NULL : r->a[i];
     for (int64_t k = 0; k < r->k; k++, b += t->b_row) {
       if (last) v[0] = LOAD(b);
@@ -91,7 +86,7 @@ INLINE void micro_rows(const micro *t, const int rows, const int vectors, const 
         __builtin_prefetch(t->ahead + (l & mask) * t->line + (l >> t->bits) * t->row);
       }
       UNROLL for (int i = 0; i < rows; i++) {
-        const T *row = by_columns || i < IN_REGISTERS ? p[i] : *(const T *const volatile *)&r->a[i];
+        const T *row = by_columns || i < IN_REGISTERS ? p[i] : *(const void *const volatile *)&r->a[i];
         vec x = by_columns ? SPLAT(a[i]) : SPLAT(row[k]);
         UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FMA(x, v[j], s[i][j]);
       }
@@ -288,7 +283,7 @@ static void pack_a(const work *w, const place *p) {
 }
 
 /* Where the i-th row of the place, and those after it, are found; true: their columns are dense. */
-static bool find_a(const work *w, const place *p, int64_t i, run *r, int64_t *a_col) {
+static bool find_a(const work *w, const place *p, int64_t i, mx_run *r, int64_t *a_col) {
   const mx_gemm *g = w->g;
   if (w->packs_a) {
     r->a[0] = w->a + i * p->depth, *a_col = ROWS;
@@ -308,7 +303,7 @@ static void panel(const work *w, const place *p, int64_t j, const T *packed, fee
   const mx_gemm *g = w->g;
   int64_t n = lesser(p->n - j, COLUMNS);
   bool wide = n > LANES, feeds = w->packs_b && next->p.rows > 0;
-  run r = {.k = p->depth, .b = packed ? packed + j * p->depth : b_at(w, p, 0) + j};
+  mx_run r = {.k = p->depth, .b = packed ? packed + j * p->depth : b_at(w, p, 0) + j};
   micro t = {.runs = &r, .end = &r + 1, .b_row = packed ? COLUMNS : g->b_row, .c_row = g->c_row};
   t.c = (T *)g->c + p->m * g->c_row + p->j + j;
   t.last = part_of(wide ? n - LANES : n);
@@ -355,6 +350,20 @@ static size_t scratch_bytes(const mx_gemm *g, mx_tile t) {
   if (packs_a(g, t) || packs_b(g, t)) elements = 2 * depth * columns;
   if (packs_a(g, t)) elements += height * depth + LANES;
   return (size_t)elements * sizeof(T);
+}
+
+/* -- rows from several places -----------------------------------------------------------------------------------------
+ */
+
+static void run_tile(const mx_run_tile *w) {
+  micro t = {.runs = w->runs, .end = w->runs + w->n_runs, .a_col = w->a_col, .b_row = w->b_row, .c_row = w->c_row};
+  t.add = w->add;
+  for (int64_t j = 0; j < w->n; j += COLUMNS) {
+    int64_t n = lesser(w->n - j, COLUMNS);
+    bool wide = n > LANES;
+    t.b_at = j, t.c = (T *)w->c + j, t.last = part_of(wide ? n - LANES : n);
+    micros[wide][w->by_columns][w->m](&t);
+  }
 }
 
 #endif
