@@ -346,6 +346,7 @@ static void check_tiles(world *w, const tiles *t, int64_t m, int64_t k, int64_t 
   g.a = a, g.b = b, g.c = c;
   mx_tile part = {0, m, 0, n};
   if (pick(w, 0, 2) == 0) part = (mx_tile){m / 3, m - m / 4, n / 3, n - n / 4};
+  if (pick(w, 0, 4) == 0) part.m0 = part.m1 - 1;
   void *scratch = aligned_alloc(64, (t->loops->scratch(&g, part) + 127) / 64 * 64);
   t->loops->multiply(&g, part, scratch);
   check_tile(t, &g, part, g.add, before);

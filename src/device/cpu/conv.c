@@ -8,6 +8,8 @@
  * computed as a convolution). Few rows and a long sum are cut along k, too; the parts are added in order. Which way is
  * taken depends on shapes and layouts alone.
  *
+ * Where x lies so that the register tiles can read it, there are no panels (conv_direct.c).
+ *
  * Groups of one out channel each, which lie side by side, are done without matrices: rows of x and of the kernel, one
  * element a group, are multiplied element by element and added up.
  *
@@ -275,8 +277,7 @@ static void add_chunk(void *arg, int i) {
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* Rows of a tile: what a panel holds (without one, all; the more, the oftener they use the kernel while it is in the
- * cache), but tiles enough for many threads. Along channels-first data nothing is gained by few rows. */
+/* Rows of a tile: what a panel holds (without one, all), but so that there are tiles for many threads. */
 static int64_t rows_of_tile(const job *j) {
   const conv *v = j->v;
   int64_t most = j->unit ? v->m : lesser(greater(PANEL / j->depth, 24), 4096) / 24 * 24;

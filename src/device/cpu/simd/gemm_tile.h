@@ -160,9 +160,10 @@ static void pack_lines(const T *from, int64_t line, int64_t depth, int64_t n, T 
   for (int64_t k = 0; k < depth; k += STRIP) {
     int64_t m = lesser(depth - k, STRIP), quads = n < 4 ? 0 : m / 4 * 4;
     for (int64_t j = 0; j < n; j++) __builtin_prefetch(from + j * line + k + ahead, 0, 2);
-    for (int64_t j = 0; j < n && quads; j = j + 4 < n && j + 8 > n ? n - 4 : j + 4)
-      UNROLL for (int64_t i = 0; i < quads; i += 4)
-          turn_quad(from + j * line + k + i, line, to + (k + i) * width + j, width);
+    for (int64_t next = 0; next < n && quads; next += 4) {
+      int64_t j = lesser(next, n - 4);
+      for (int64_t i = 0; i < quads; i += 4) turn_quad(from + j * line + k + i, line, to + (k + i) * width + j, width);
+    }
     for (int64_t i = quads; i < m; i++)
       for (int64_t j = 0; j < n; j++) to[(k + i) * width + j] = from[j * line + k + i];
   }
@@ -270,8 +271,7 @@ static void feed_ahead(const work *w, const feed *f, micro *t) {
   t->line = dense ? LINE : g->b_col, t->row = dense ? g->b_row : LINE;
   t->bits = log2_up(dense ? (f->p.n + LINE - 1) / LINE : f->p.n);
   int64_t lines = (dense ? n : (n + LINE - 1) / LINE) << t->bits;
-  t->shift = lines >= k ? 0 : log2_up(k / (lines + 1) + 1) - 1;
-  if (t->shift < 0) t->shift = 0;
+  for (t->shift = 0; (lines + 1) << (t->shift + 1) <= k;) t->shift++;
 }
 
 static void pack_a(const work *w, const place *p) {
@@ -293,7 +293,7 @@ static bool find_a(const work *w, const place *p, int64_t i, mx_run *r, int64_t 
   int64_t rows = lesser(p->rows - i, ROWS);
   *a_col = g->a_col;
   r->a[0] = a;
-  if (g->a_row == 1 || g->m == 1) return true;
+  if (g->a_row == 1 || w->t.m1 - w->t.m0 == 1) return true;
   for (int64_t row = 1; row < rows; row++) r->a[row] = a + row * g->a_row;
   return false;
 }
