@@ -3,6 +3,7 @@
 #   all (default)  the libraries, the Lua module and the program     demo  test  bench      run them (bench-compare: beside JAX and PyTorch)
 #   deps           installs what building and testing need           env                    prints LUA_PATH, LUA_CPATH
 #   install        PREFIX=/usr/local DESTDIR=                        clean
+#   test-interop   exchanges files with Python packages (PYTHON=python3)
 #   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
 #   coverage-table                                                   writes src/ops/README.md from the primitives
 #
@@ -14,6 +15,7 @@ PREFIX ?= /usr/local
 LUA    ?= lua5.4
 OPT    ?= -O2
 SAN    ?=
+PYTHON ?= python3
 VERSION := $(shell sed -n 's/^.define MLAX_VERSION *"\(.*\)".*/\1/p' src/mlax.h)
 
 # -- what the machine has; nothing here fails where a tool is missing --------------------------------------------------
@@ -195,6 +197,10 @@ $(BUILD)/tests/lua/fault.so: $(OBJ)/tests/fault/module.o
 	$(Q)$(LINK) -shared -o $@ $<
 .SECONDARY:
 
+# Files by Python's safetensors and NumPy, read here, and the other way round. PYTHON=... names the interpreter.
+test-interop: all
+	@MLAX=$(BUILD)/mlax PYTHON=$(PYTHON) sh tests/interop/run
+
 # What each primitive answers to each transformation, from the records themselves.
 coverage-table: all $(BUILD)/tests/records
 	@eval "$$($(MAKE) --no-print-directory env)"; $(LUA) -e \
@@ -202,7 +208,6 @@ coverage-table: all $(BUILD)/tests/records
 	@mv $(BUILD)/tests/table src/ops/README.md
 
 # BENCH: options and words, see tests/bench/README.md. PYTHON: one that has jax, optax and torch.
-PYTHON ?= python3
 bench: all
 	@for b in tests/bench/*.lua; do $(BUILD)/mlax $$b $(BENCH) || exit 1; done
 bench-compare: all
@@ -258,5 +263,5 @@ clean:
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests coverage-table demo test bench bench-compare sanitize valgrind clang lint deps env install install-rock clean FORCE
+.PHONY: all ctests demo test test-interop bench bench-compare sanitize valgrind clang lint deps env install install-rock clean FORCE coverage-table
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

@@ -3,7 +3,7 @@
 #ifndef MX_PLAN_IMPL_H
 #define MX_PLAN_IMPL_H
 
-#include "../device/cpu/machine.h"
+#include "../device/code.h"
 #include "compile.h"
 
 typedef enum { MX_AT_INPUT, MX_AT_CONST, MX_AT_ARENA, MX_AT_RESULT } mx_place;
