@@ -85,6 +85,7 @@ FLOATS2(div, x / y, x / y)
 FLOATS2(atan2, atan2f(x, y), atan2(x, y))
 FLOATS2(hypot, f32_hypot(x, y), hypot(x, y))
 FLOATS2(logaddexp, f32_logaddexp(x, y), f64_logaddexp(x, y))
+FLOATS2(loggamma_grad, (float)mx_special_loggamma_grad(x, y), mx_special_loggamma_grad(x, y))
 FLOATS2(nextafter, nextafterf(x, y), nextafter(x, y))
 
 #define ROW_ANY(name)
