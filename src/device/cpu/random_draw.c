@@ -2,7 +2,7 @@
  * time. The algorithms are JAX's (jax.random), word for word in the use of keys. Each step rounds to the dtype of the
  * draw, and log, pow and erf_inv are those of the elementwise kernels, so that decisions fall as in arrays. */
 #include "cpu_impl.h"
-#include "map.h"
+#include "machine.h"
 #include "simd/threefry.h"
 
 #include <math.h>
@@ -198,8 +198,8 @@ static double draw_few(const source *s, chain *l, int64_t i, double rate) {
 /* From 10 on, Hormann, The transformed rejection method for generating Poisson random variables, 1993 (PTRS). */
 /* ln gamma(z + 1) of z >= 0 by Lanczos' sum in float, as XLA computes it: for great z its last bits decide. */
 static double lgamma_after(const source *s, double z) {
-  static const double terms[] = {676.520368121885098567,   -1259.13921672240287047, 771.323428777653078849,
-                                 -176.615029162140599066,  12.5073432786869048145,  -0.138571095265720116896,
+  static const double terms[] = {676.520368121885098567,    -1259.13921672240287047,  771.323428777653078849,
+                                 -176.615029162140599066,   12.5073432786869048145,   -0.138571095265720116896,
                                  9.98436957801957085956e-6, 1.50563273514931155834e-7};
   double sum = 1;
   for (int i = 0; i < 8; i++) sum = to(s, sum + to(s, to(s, terms[i]) / to(s, z + i + 1)));
