@@ -235,7 +235,7 @@ describe("while_loop", function()
     near({24}, y[1])
     assert.equal(3, y[2]:item())
     near({16}, push(mlax.array(2), mlax.array(0))[1])
-    local text = "grad: reverse-mode differentiation of while_loop is not defined, since its steps are not kept: "
+    local text = "while_loop: reverse-mode differentiation of while_loop is not defined, since its steps are not kept: "
       .. "use scan, or fori_loop with Lua numbers as bounds"
     assert.equal(text, message(function() return mlax.grad(f)(mlax.array(3)) end))
     assert.equal(text, message(function() return mlax.grad(mlax.jit(f))(mlax.array(3)) end))

@@ -58,19 +58,18 @@ static void patch(mx_plan *p, mx_run *r, char *const *in, char *const *results) 
   }
 }
 
-static bool run_kernel(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
-  const mx_eqn *e = s->eqn;
-  const mx_tensor *out = in + s->n_in;
-  bool empty = e->prim->effect == MX_EFFECT_NONE;
-  for (int k = 0; k < s->n_out; k++) empty &= out[k].aval->size == 0;
-  if (empty) return true;
-  mx_kernel_args args = {.prim = e->prim, .p = e->params, .n_in = s->n_in, .n_out = s->n_out, .in = in, .out = out};
-  return s->kernel(c, &args);
+static bool run_kernel(mx_ctx *c, const mx_step *s, const mx_kernel_args *a) {
+  bool empty = a->prim->effect == MX_EFFECT_NONE;
+  for (int k = 0; k < s->n_out; k++) empty &= a->out[k].aval->size == 0;
+  return empty || s->kernel(c, a);
 }
 
 static bool run_step(mx_ctx *c, const mx_run *r, const mx_step *s) {
-  const mx_tensor *in = r->tensors + s->tensors;
-  if (s->code ? mx_cpu_run(c, s->code, in, in + s->n_in) : run_kernel(c, s, in)) return true;
+  const mx_tensor *in = r->tensors + s->tensors, *out = in + s->n_in;
+  mx_kernel_args a = {
+      .prim = s->eqn->prim, .p = s->eqn->params, .n_in = s->n_in, .n_out = s->n_out, .in = in, .out = out};
+  bool ok = s->code ? mx_cpu_run(c, s->code, in, out) : run_kernel(c, s, &a);
+  if (ok && (!c->nans || mx_cpu_check_nans(c, &a))) return true;
   if (!c->error_site) c->error_site = s->eqn->site;
   return false;
 }
