@@ -183,7 +183,7 @@ describe("captured values", function()
     w = mlax.ones{1}
     near({1, 2, 3}, f(x3))
     assert.are.equal(2, f:traces())
-    assert.are.equal("captured value 1: got float32[1], was traced for float32[3]", f:explain())
+    assert.are.equal("captured variable 'w': got float32[1], was traced for float32[3]", f:explain())
   end)
 
   it("of numbers, strings and booleans belong to the key by value", function()
@@ -373,7 +373,7 @@ describe("explain", function()
     assert.matches("captured", f:explain(), 1, true)
     w = mlax.ones({3}, "float16")
     f(x3)
-    assert.are.equal("captured value 1: got float16[3], was traced for float32[3]", f:explain())
+    assert.are.equal("captured variable 'w': got float16[3], was traced for float32[3]", f:explain())
   end)
 end)
 

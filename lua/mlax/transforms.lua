@@ -170,21 +170,42 @@ function M.vmap(f, options)
   end)
 end
 
+-- A number or a list of them, each from 1, as a list.
+local function positions(op, what, given)
+  local list = {}
+  for i, v in ipairs(type(given) == "table" and given or {given}) do
+    list[i] = math.type(v) and math.tointeger(v)
+    if not list[i] then core.fail(op, "%s must be an integer or a list of them (got %s)", what, core.type_name(v)) end
+    if list[i] < 1 then core.fail(op, "%s %d: arguments count from 1", what, list[i]) end
+  end
+  return list
+end
+
 --- Compiles f: it is traced once for each structure, shapes and dtypes of its arguments, and then runs from a plan.
 -- @param f a function or module
--- @param[opt] options `static_argnums` (a number or list), `max_traces` (64)
+--
+-- A donated argument's arrays are gone after the call, as if freed: results take their memory where nobody else holds it, and any later
+-- use raises, naming the line of the call. Under another transformation nothing is donated.
+-- @param[opt] options `static_argnums`, `donate_argnums` (a number or list each), `max_traces` (64)
 -- @return a callable object with the methods traces, explain, program, cost, clear
 -- @usage local f = mlax.jit(function(x) return x * 2 + 1 end)
 -- f(mlax.ones{3}); f(mlax.zeros{3})
 -- assert(f:traces() == 1)
 function M.jit(f, options)
   check_function("jit", f)
-  check_options("jit", options, {"static_argnums", "max_traces"})
+  check_options("jit", options, {"static_argnums", "donate_argnums", "max_traces"})
   local o = options or {}
-  local statics = o.static_argnums or {}
-  if type(statics) ~= "table" then statics = {statics} end
+  local statics = positions("jit", "static_argnums", o.static_argnums)
+  local donated = positions("jit", "donate_argnums", o.donate_argnums)
+  for _, d in ipairs(donated) do
+    for _, s in ipairs(statics) do
+      if s == d then core.fail("jit", "argument %d cannot be static and donated", d) end
+    end
+  end
   local max = o.max_traces or 64
-  return cached(f, ("jit%s;%s"):format(key_of(statics), tostring(max)), function() return core.jit(f, statics, max) end)
+  return cached(f, ("jit%s;%s;%s"):format(key_of(statics), key_of(donated), tostring(max)), function()
+    return core.jit(f, statics, donated, max)
+  end)
 end
 
 --- The traced program of f, as an object that prints.

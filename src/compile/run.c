@@ -92,7 +92,8 @@ static mx_array *result(mx_ctx *c, mx_plan *p, int k, mx_array *const *in, mx_bu
 
 static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, char *const *data, mx_array **out) {
   for (int k = 0; k < p->n_results; k++) {
-    if (!(r->buffers[k] = mx_buffer_new(c, p->roots[p->result_roots[k]].bytes))) return false;
+    r->buffers[k] = mx_plan_take(p, k, in);
+    if (!r->buffers[k] && !(r->buffers[k] = mx_buffer_new(c, p->roots[p->result_roots[k]].bytes))) return false;
     r->results[k] = r->buffers[k]->data;
   }
   patch(p, r, data, r->results);

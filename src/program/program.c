@@ -214,6 +214,7 @@ int32_t mx_program_const(mx_ctx *c, mx_program *p, mx_array *x) {
   int32_t v = mx_program_var(c, p, &x->aval);
   if (v < 0) return -1;
   p->consts[p->n_const] = mx_retain(x);
+  atomic_store_explicit(&x->pinned, true, memory_order_relaxed);
   p->const_vars[p->n_const++] = v;
   p->const_hash[slot] = p->n_const;
   return v;
