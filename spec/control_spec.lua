@@ -403,6 +403,27 @@ describe("switch", function()
   end)
 end)
 
+describe("nil", function()
+  it("reaches the branches of cond and switch as nil, and comes back as nil", function()
+    local function kinds(a, b, c) return type(a), type(b), mlax.is_array(c) end
+    assert.are.same({"nil", "boolean", true}, {mlax.cond(true, kinds, kinds, nil, false, 1.0)})
+    assert.are.same({"nil", "boolean", true}, {mlax.switch(1, {kinds}, nil, false, mlax.ones{})})
+    local function same(_, v) return nil, v, nil end
+    local function negative(_, v) return nil, -v, nil end
+    local f = mlax.jit(function(p, x) return mlax.cond(p, same, negative, nil, x) end)
+    local out = table.pack(f(mlax.array(false), mlax.ones{}))
+    assert.are.equal(3, out.n)
+    assert.is_nil(out[1])
+    assert.are.equal(-1.0, out[2]:item())
+    assert.is_nil(out[3])
+  end)
+
+  it("is not the false of another branch", function()
+    assert.are.equal("cond: result 1 of the false function is false, another function's is not",
+      helper.message(function() return mlax.cond(true, function() return nil end, function() return false end) end))
+  end)
+end)
+
 describe("associative_scan", function()
   it("gives all prefixes", function()
     for n = 0, 9 do

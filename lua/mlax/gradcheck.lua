@@ -108,7 +108,7 @@ local function check_options(options)
   local given = options or {}
   local o = {eps = given.eps or 1e-6, tolerance = given.tolerance or 1e-5, order = given.order or 1, mode = given.mode or "reverse"}
   for _, name in ipairs{"eps", "tolerance"} do
-    if type(o[name]) ~= "number" or not (o[name] > 0) then
+    if type(o[name]) ~= "number" or o[name] <= 0 or o[name] ~= o[name] then
       core.fail("gradcheck", "%s must be a positive number (got %s)", name, check.show(o[name]))
     end
   end

@@ -117,6 +117,8 @@ static bool make_plan(mx_ctx *c, mx_entry *e) {
 /* Once the plan has run, donated inputs are gone, also where it failed on the way. Under another transformation nothing
  * is donated. */
 static bool run_now(mx_ctx *c, mx_entry *e, mx_array *const *in, int n, mx_array **out) {
+  for (int i = 0; i < n; i++)
+    if (mx_is_gone(in[i]) && !mx_usable(c, in[i])) return false;
   if (under_trace(c, e->program, in, n)) return mx_program_eval(c, e->program, in, out);
   if (!e->plan && !make_plan(c, e)) return false;
   bool ok = mx_plan_run(c, e->plan, in, out);

@@ -316,14 +316,13 @@ static bool push_part_reason(lua_State *L, int key_field, const mx_key_part *old
   return true;
 }
 
-/* The value of capture i in a list of them, as short text. */
+/* The value of capture i in a list of them, as short text; of what is compared by identity the type. */
 static const char *push_capture(lua_State *L, int list, int i) {
-  lua_rawgeti(L, list, i + 1);
-  if (lua_type(L, -1) == LUA_TNUMBER || lua_type(L, -1) == LUA_TSTRING) {
-    lua_pushfstring(L, lua_type(L, -1) == LUA_TNUMBER ? "%s" : "\"%s\"", lua_tostring(L, -1));
-    return lua_tostring(L, -1);
-  }
-  return luaL_tolstring(L, -1, NULL);
+  int type = lua_rawgeti(L, list, i + 1);
+  if (type == LUA_TSTRING) lua_pushfstring(L, "\"%s\"", lua_tostring(L, -1));
+  else if (type == LUA_TNUMBER || type == LUA_TBOOLEAN || type == LUA_TNIL) luaL_tolstring(L, -1, NULL);
+  else lua_pushfstring(L, "another %s", lua_typename(L, type));
+  return lua_tostring(L, -1);
 }
 
 static bool push_capture_reason(lua_State *L, const mx_entry *old, const mx_entry *now) {

@@ -161,6 +161,14 @@ static int lrandom_truncated_normal(lua_State *L) {
   return mx_return(L, mx_random_truncated_normal(c, key, lo, hi, &shape, dtype));
 }
 
+/* A parameter of a draw: a number has the draw's precision. */
+static mx_array *check_parameter(lua_State *L, mx_ctx *c, int idx, int dtype, const char *what) {
+  if (lua_type(L, idx) != LUA_TNUMBER) return mx_check_array(L, idx, what);
+  mx_array *x = mx_scalar(c, mx_is_float(dtype) ? dtype : MLAX_FLOAT32, lua_tonumber(L, idx));
+  if (!x) mx_raise(L);
+  return x;
+}
+
 /* draw(key, parameter [, shape], {dtype=}) */
 typedef mx_array *(*draw_with)(mx_ctx *c, mx_array *key, mx_array *parameter, const mx_dims *shape, int dtype);
 
@@ -168,7 +176,7 @@ static int one_parameter(lua_State *L, const char *op, draw_with f, const char *
   mx_ctx *c = mx_enter(L, op);
   mx_dims shape;
   int dtype = check_dtype_option(L, mx_args(L, 2, 1), otherwise);
-  mx_array *key = check_key(L, 1), *parameter = mx_check_array(L, 2, what);
+  mx_array *key = check_key(L, 1), *parameter = check_parameter(L, c, 2, dtype, what);
   check_shape_of(L, 3, parameter, parameter, &shape);
   return mx_return(L, f(c, key, parameter, &shape, dtype));
 }
@@ -186,7 +194,7 @@ static int lrandom_beta(lua_State *L) {
   mx_ctx *c = mx_enter(L, "random.beta");
   mx_dims shape;
   int dtype = check_dtype_option(L, mx_args(L, 3, 1), MLAX_FLOAT32);
-  mx_array *key = check_key(L, 1), *a = mx_check_array(L, 2, "a"), *b = mx_check_array(L, 3, "b");
+  mx_array *key = check_key(L, 1), *a = check_parameter(L, c, 2, dtype, "a"), *b = check_parameter(L, c, 3, dtype, "b");
   check_shape_of(L, 4, a, b, &shape);
   return mx_return(L, mx_random_beta(c, key, a, b, &shape, dtype));
 }
