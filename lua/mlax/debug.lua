@@ -67,7 +67,7 @@ end
 -- %e ...`) numbers and arrays of one element
 -- @param ... a value for each directive; those that are no arrays are put in at once
 -- @usage local f = mlax.jit(function(x) mlax.debug.print("x is %s, its sum %g", x, x:sum()) return x * 2 end)
--- f(mlax.array{1, 2})   -- x is float32[2] ..., its sum 3
+-- -- f(mlax.array{1, 2}) prints: x is float32[2] [1 2], its sum 3
 function M.print(format, ...)
   if type(format) ~= "string" then core.fail("debug.print", "the format is no string (got %s)", core.type_name(format)) end
   local list, n = directives(format), select("#", ...)

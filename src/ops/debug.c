@@ -1,7 +1,6 @@
 /* debug.c: debug_print, the one primitive with an ordered effect: it has no results, and stays in the program, in its
  * place among its like. What is printed are the operands' values: tangents are not looked at, and under vmap each
  * example prints. */
-#include "../program/program.h"
 #include "rules_impl.h"
 
 #include <stddef.h>
@@ -37,7 +36,7 @@ static bool debug_print_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_
   return ok;
 }
 
-bool mx_debug_print(mx_ctx *c, mx_string *format, mx_array *const *x, int n) {
+bool mx_debug_print(mx_ctx *c, struct mx_string *format, mx_array *const *x, int n) {
   mx_params p;
   memset(&p, 0, sizeof p);
   p.print.format = format;
