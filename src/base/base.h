@@ -44,6 +44,7 @@ struct mlax_engine {
 struct mx_trace;
 struct mx_axis;
 struct mx_kernel_args;
+struct mx_profile;
 
 typedef struct mx_ctx {
   mlax_engine *engine;
@@ -58,6 +59,8 @@ typedef struct mx_ctx {
   struct mx_trace *trace; /* the current interpreter; NULL: evaluate */
   struct mx_axis *axes;   /* named axes, innermost first */
   const char *batching;   /* the name of the vmap whose rule runs, or NULL */
+
+  struct mx_profile *profile; /* records what steps take (device/); NULL: nobody does */
 
   uint64_t traces;     /* traces begun so far: their serial numbers */
   uint32_t error_site; /* where compiled code failed: the Lua line that made the equation; 0: the current line */
@@ -89,6 +92,7 @@ mlax_status mx_report(mlax_error *to, mlax_status status, const char *format, ..
 uint32_t mx_site_intern(mx_ctx *c, const char *source, int line); /* 0 when there is no memory: "unknown" */
 const char *mx_site_text(const mx_ctx *c, uint32_t site);         /* "f.lua:12", or "?" */
 const char *mx_site_op(const mx_ctx *c, uint32_t site); /* the operation that ran there when it was interned, or NULL */
+uint32_t mx_here(mx_ctx *c);                            /* the Lua line of the operation that runs now */
 
 /* One copy of each name, as long as the context lives; NULL without memory. */
 const char *mx_name_intern(mx_ctx *c, const char *name);
@@ -158,6 +162,16 @@ void mx_serial_end(int threads);
 /* How many chunks to cut `items` of about `ns_per_item` nanoseconds each into: 1 .. threads. */
 int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 
+/* -- workers (worker.c) ----------------------------------------------------------------------------------------------
+ */
+/* A thread that calls run(arg) whenever it is told to, for what may take its time beside the caller's work. */
+typedef struct mx_worker mx_worker;
+mx_worker *mx_worker_new(mlax_engine *e, void (*run)(void *arg),
+                         void *arg);               /* NULL: there is no memory, or no thread */
+void mx_worker_submit(mx_worker *w);               /* a job; the one before is done */
+void mx_worker_wait(mx_worker *w);                 /* until it is done */
+void mx_worker_free(mlax_engine *e, mx_worker *w); /* the same, and ends the thread; not in a forked child */
+
 /* -- files (files.c) -------------------------------------------------------------------------------------------------
  */
 /* The whole file, at most `limit` bytes (0: none); *bytes its length. Freed with mx_free(engine, p, *bytes + 1): a zero
@@ -165,6 +179,34 @@ int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 void *mx_file_read(mx_ctx *c, const char *path, size_t limit, size_t *bytes);
 /* Temporary file, sync, rename: the old file or the new one is there, never a torn one. */
 bool mx_file_write(mx_ctx *c, const char *path, const void *data, size_t bytes);
+bool mx_file_remove(mx_ctx *c, const char *path); /* true also where there is none */
+
+/* The same in pieces. A file that is open for reading: */
+typedef struct mx_file {
+  void *handle;     /* NULL: closed */
+  const char *path; /* the caller's */
+  size_t size;
+} mx_file;
+bool mx_file_open(mx_ctx *c, mx_file *file, const char *path);
+/* All the bytes, or an error; they lie inside `size`. */
+bool mx_file_read_at(mx_ctx *c, const mx_file *file, size_t offset, void *to, size_t bytes);
+void mx_file_close(mlax_engine *e, mx_file *file);
+/* A file in the making, under a temporary name in the directory of `path`. After open: add, then commit or discard. */
+enum { MX_MAX_PATH = 4096 };
+typedef struct mx_writer {
+  void *handle;     /* NULL: done */
+  const char *path; /* the caller's */
+  size_t written;
+  char temporary[MX_MAX_PATH];
+} mx_writer;
+bool mx_writer_open(mx_ctx *c, mx_writer *w, const char *path);
+bool mx_writer_add(mx_ctx *c, mx_writer *w, const void *data, size_t bytes);
+bool mx_writer_commit(mx_ctx *c, mx_writer *w); /* sync, rename; on failure what was there stays */
+void mx_writer_discard(mlax_engine *e, mx_writer *w);
+
+bool mx_directory_make(mx_ctx *c, const char *path); /* true also where it is there */
+/* Calls each(arg, name) for what is in it, in no order, until one answers other than 0. */
+bool mx_directory_list(mx_ctx *c, const char *path, int (*each)(void *arg, const char *name), void *arg);
 extern const mlax_files mx_stdio_files;
 
 #endif

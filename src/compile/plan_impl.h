@@ -3,7 +3,7 @@
 #ifndef MX_PLAN_IMPL_H
 #define MX_PLAN_IMPL_H
 
-#include "../device/cpu/machine.h"
+#include "../device/code.h"
 #include "compile.h"
 
 typedef enum { MX_AT_INPUT, MX_AT_CONST, MX_AT_ARENA, MX_AT_RESULT } mx_place;
@@ -34,6 +34,8 @@ typedef struct mx_step {
   const mx_eqn *eqn;   /* of a group: the last */
   int tensors;         /* its first tensor: operands, then results */
   int n_in, n_out;
+  const char *label; /* of a group: its primitives, "mul+add+exp"; else NULL */
+  double flops;      /* of a group */
 } mx_step;
 
 /* Equations in the order of execution, in groups: the members of group g are eqns[ends[g - 1]] ... eqns[ends[g] - 1].
@@ -41,12 +43,16 @@ typedef struct mx_step {
 typedef struct mx_fusion {
   int32_t *eqns, *ends;
   int n_eqn, n_group;
-  bool *used_outside; /* by variable: it is read by another group, or a result */
+  int64_t *elements, *cols; /* by group: of its full values; of a row, or 0 */
+  bool *used_outside;       /* by variable: it is read by another group, or a result */
 } mx_fusion;
 /* The groups of a program, in `keep`; each equation alone if not `joined`. */
 bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, mx_arena *keep, mx_fusion *out);
-/* Whether an equation's result is its first operand's elements in the same order. */
+/* Whether an equation's result is its first operand's elements in the same order, or (broadcast) repeated. */
 bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e);
+/* Whether it joins all rows of its group: a result that no member reads. */
+bool mx_eqn_joins_rows(const mx_program *p, const mx_eqn *e);
+int64_t mx_any_width(int64_t elements); /* a length of rows for elements that have none; 0: there is no good one */
 
 /* What one run needs for itself: tensors with the addresses filled in, and the arena they point into. */
 typedef struct mx_run {
@@ -81,7 +87,7 @@ int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int fi
 bool mx_plan_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset, const int64_t *strides);
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e); /* a view, or a step of its own */
 /* A step for the elementwise equations of a group, after those of its views that need no computing. */
-bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *members, int n);
+bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group);
 
 /* The buffer of the donated input that result k takes, retained; NULL where it gets one of its own: also where somebody
  * else holds that memory. (donate.c) */
