@@ -235,7 +235,7 @@ describe("while_loop", function()
     near({24}, y[1])
     assert.equal(3, y[2]:item())
     near({16}, push(mlax.array(2), mlax.array(0))[1])
-    local text = "grad: reverse-mode differentiation of while_loop is not defined, since its steps are not kept: "
+    local text = "while_loop: reverse-mode differentiation of while_loop is not defined, since its steps are not kept: "
       .. "use scan, or fori_loop with Lua numbers as bounds"
     assert.equal(text, message(function() return mlax.grad(f)(mlax.array(3)) end))
     assert.equal(text, message(function() return mlax.grad(mlax.jit(f))(mlax.array(3)) end))
@@ -400,6 +400,27 @@ describe("switch", function()
     assert.equal("switch: branch 2 must be a function (got 3)", message(function() return mlax.switch(1, {mlax.sin, 3}, x3) end))
     assert.equal("switch: what branch 2 gives at [1] has another type (got float32[3], need int32[])",
       message(function() return mlax.switch(1, {function() return 1 end, function(x) return x end}, x3) end))
+  end)
+end)
+
+describe("nil", function()
+  it("reaches the branches of cond and switch as nil, and comes back as nil", function()
+    local function kinds(a, b, c) return type(a), type(b), mlax.is_array(c) end
+    assert.are.same({"nil", "boolean", true}, {mlax.cond(true, kinds, kinds, nil, false, 1.0)})
+    assert.are.same({"nil", "boolean", true}, {mlax.switch(1, {kinds}, nil, false, mlax.ones{})})
+    local function same(_, v) return nil, v, nil end
+    local function negative(_, v) return nil, -v, nil end
+    local f = mlax.jit(function(p, x) return mlax.cond(p, same, negative, nil, x) end)
+    local out = table.pack(f(mlax.array(false), mlax.ones{}))
+    assert.are.equal(3, out.n)
+    assert.is_nil(out[1])
+    assert.are.equal(-1.0, out[2]:item())
+    assert.is_nil(out[3])
+  end)
+
+  it("is not the false of another branch", function()
+    assert.are.equal("cond: result 1 of the false function is false, another function's is not",
+      helper.message(function() return mlax.cond(true, function() return nil end, function() return false end) end))
   end)
 end)
 

@@ -22,7 +22,7 @@ describe("options and arguments", function()
     says("sum: unknown option 'keepdim', did you mean 'keepdims'? (known: keepdims, dtype)", function() return x:sum{keepdim = true} end)
     says("sgd: unknown option 'momentu', did you mean 'momentum'? (known: momentum, nesterov)",
       function() local _ = optim.sgd(0.1, {momentu = 1}) end)
-    says("jit: unknown option 'static_argnum', did you mean 'static_argnums'? (known: static_argnums, max_traces)",
+    says("jit: unknown option 'static_argnum', did you mean 'static_argnums'? (known: static_argnums, donate_argnums, max_traces)",
       function() local _ = mlax.jit(print, {static_argnum = 1}) end)
     says("Linear: unknown option 'dtyp', did you mean 'dtype'? (known: transposed_kernel, kernel_initializer, dtype, accum_dtype)",
       function() return nn.Linear(key, 3, {dtyp = 1}) end)

@@ -183,7 +183,7 @@ describe("captured values", function()
     w = mlax.ones{1}
     near({1, 2, 3}, f(x3))
     assert.are.equal(2, f:traces())
-    assert.are.equal("captured value 1: got float32[1], was traced for float32[3]", f:explain())
+    assert.are.equal("captured variable 'w': got float32[1], was traced for float32[3]", f:explain())
   end)
 
   it("of numbers, strings and booleans belong to the key by value", function()
@@ -373,7 +373,29 @@ describe("explain", function()
     assert.matches("captured", f:explain(), 1, true)
     w = mlax.ones({3}, "float16")
     f(x3)
-    assert.are.equal("captured value 1: got float16[3], was traced for float32[3]", f:explain())
+    assert.are.equal("captured variable 'w': got float16[3], was traced for float32[3]", f:explain())
+  end)
+end)
+
+describe("explain of captured variables", function()
+  it("names the variable, of inner functions too, and both values", function()
+    local n, mode, flag = 3, "a", true
+    local helper_function = function(x) return x * n end
+    local f = mlax.jit(function(x) return mode == "a" and flag and helper_function(x) or x end)
+    f(x3)
+    n = 4
+    f(x3)
+    assert.are.equal("captured variable 'n' has another value: got 4, was traced for 3", f:explain())
+    mode = "b"
+    f(x3)
+    assert.are.equal("captured variable 'mode' has another value: got \"b\", was traced for \"a\"", f:explain())
+    flag = nil
+    f(x3)
+    assert.are.equal("captured variable 'flag' has another value: got nil, was traced for true", f:explain())
+    helper_function = function(x) return x end
+    f(x3)
+    assert.are.equal("captured variable 'helper_function' has another value: got another function, was traced for another function",
+      f:explain())
   end)
 end)
 
@@ -451,6 +473,146 @@ describe("the cache", function()
     collectgarbage()
     collectgarbage()
     assert.are.equal(before, mlax.memory().live)
+  end)
+end)
+
+describe("the key of a compiled function", function()
+  it("holds the named axes around", function()
+    local f = mlax.jit(function(x) return mlax.psum(x, "i") end)
+    local g = mlax.vmap(f, {axis_name = "i"})
+    near({6, 6, 6}, g(x3))
+    near({3, 3}, g(mlax.array{1, 2}))
+    assert.are.equal(2, f:traces())
+    assert.are.equal("other named axes are bound", f:explain())
+    near({3, 3, 3}, g(mlax.ones{3}))
+    assert.are.equal(2, f:traces())
+    near({4, 4}, mlax.vmap(mlax.vmap(f, {axis_name = "i"}), {axis_name = "j"})(mlax.ones{1, 4})[1][{{1, 2}}])
+    assert.are.equal(3, f:traces())
+  end)
+
+  it("holds deterministic", function()
+    local f = mlax.jit(function(x) return x * 2 end)
+    f(x3)
+    mlax.deterministic(true)
+    f(x3)
+    assert.are.equal("deterministic was switched on", f:explain())
+    mlax.deterministic(false)
+    f(x3)
+    assert.is_nil(f:explain())
+    assert.are.equal(2, f:traces())
+  end)
+end)
+
+describe("donated arguments", function()
+  local function add(x, y) return x + y end
+  local f = mlax.jit(add, {donate_argnums = 1})
+
+  it("are gone after the call, and name its line", function()
+    local x, y = mlax.ones{3}, mlax.ones{3}
+    local line = this_line() + 1
+    near({2, 2, 2}, f(x, y))
+    near({1, 1, 1}, y)
+    local text = ("the array was donated to the function called at spec/jit_spec.lua:%d (donate_argnums)"):format(line)
+    assert.are.equal("add: " .. text, message(function() return x + 1 end))
+    assert.are.equal("index: " .. text, message(function() return x.shape end))
+    assert.are.equal("jit: " .. text, message(function() return f(x, y) end))
+    assert.are.equal("item: " .. text, message(function() return x:item() end))
+    assert.matches("float32%[3%] donated at ", tostring(x))
+  end)
+
+  it("give their memory to results", function()
+    local step = mlax.jit(function(p, g) return tree.map(function(a, b) return a - b * 0.5 end, p, g) end, {donate_argnums = 1})
+    local p, g = {w = mlax.zeros{500, 500} + 1, b = mlax.zeros{500} + 1}, {w = mlax.ones{500, 500}, b = mlax.ones{500}}
+    p = step(p, g)
+    collectgarbage()
+    collectgarbage()
+    local live, peak = mlax.memory().live, 0
+    collectgarbage("stop")
+    for _ = 1, 5 do
+      p = step(p, g)
+      peak = math.max(peak, mlax.memory().live)
+    end
+    collectgarbage("restart")
+    assert.is_true(peak < live + 500000, "5 calls leave " .. peak - live .. " bytes") -- of 5 * 1,002,000 without
+    near({-2}, {p.w[7][3]:item()})
+    near({-2}, {p.b[500]:item()})
+  end)
+
+  it("leave views alone, which keep the memory", function()
+    local m = mlax.array{{1, 2}, {3, 4}}
+    local row, turned = m[2], m.T
+    near({{2, 4}, {6, 8}}, mlax.jit(function(x) return x * 2 end, {donate_argnums = 1})(m))
+    near({3, 4}, row)
+    near({{1, 3}, {2, 4}}, turned)
+  end)
+
+  it("may be results themselves, or be read after a result is written", function()
+    local g = mlax.jit(function(x, y)
+      local z = x * 2
+      return x, z:sum() + y, z
+    end, {donate_argnums = {1, 2}})
+    local a, b, c = g(mlax.array{1, 2, 3}, mlax.array{4, 5, 6})
+    near({1, 2, 3}, a)
+    near({16, 17, 18}, b)
+    near({2, 4, 6}, c)
+    local h = mlax.jit(function(x) return x[{{}, 1}], (x.T * 2):matmul(x) end, {donate_argnums = 1})
+    local first, product = h(mlax.array{{1, 2}, {3, 4}})
+    near({1, 3}, first)
+    near({{20, 28}, {28, 40}}, product)
+  end)
+
+  it("stay constants of other functions", function()
+    local held = {mlax.array{1, 2, 3}}
+    local constant = mlax.jit(function(x) return x + held[1] end)
+    near({2, 3, 4}, constant(mlax.ones{3}))
+    f(held[1], mlax.zeros{3})
+    collectgarbage()
+    near({2, 3, 4}, constant(mlax.ones{3}))
+  end)
+
+  it("stay where the call raises before it runs", function()
+    local x = mlax.ones{3}
+    assert.has_error(function() mlax.jit(function() error("no", 0) end, {donate_argnums = 1})(x) end)
+    assert.has_error(function() f(x, mlax.ones{2}) end)
+    near({1, 1, 1}, x)
+  end)
+
+  it("must not be given twice nor be captured", function()
+    local x = mlax.ones{3}
+    assert.are.equal("jit: argument 1 is donated, but given twice (again in argument 2)", message(function() return f(x, x) end))
+    local g = mlax.jit(function(y) return y + x end, {donate_argnums = 1})
+    assert.are.equal("jit: argument 1 is donated, but the function captures it as 'x'", message(function() return g(x) end))
+    assert.matches("given twice", message(function() return mlax.jit(function(t) return t end, {donate_argnums = 1}){x, x} end), 1, true)
+    near({1, 1, 1}, x)
+  end)
+
+  it("are not given away under other transformations", function()
+    local x = mlax.ones{3}
+    near({1, 1, 1}, mlax.grad(function(y) return f(y, x):sum() end)(x))
+    near({2, 2, 2}, mlax.jit(function(y) return f(y, x) end)(x))
+    near({2, 2, 2}, mlax.vmap(f)(x, x))
+    near({1, 1, 1}, x)
+  end)
+
+  it("may be models and optimizer states", function()
+    local model = nn.Linear(random.key(0), 2)
+    model(mlax.ones{3})
+    local step = mlax.jit(function(m, x)
+      local y, new = m(x)
+      return new, y
+    end, {donate_argnums = 1})
+    local new, y = step(model, mlax.ones{3})
+    near(y, (new(mlax.ones{3})))
+    assert.matches("donated", message(function() return model(mlax.ones{3}) end))
+  end)
+
+  it("are named by integers from 1 that are not static", function()
+    assert.are.equal("jit: donate_argnums 0: arguments count from 1", message(mlax.jit, add, {donate_argnums = 0}))
+    assert.are.equal("jit: donate_argnums must be an integer or a list of them (got \"a\")", message(mlax.jit, add, {donate_argnums = "a"}))
+    assert.are.equal("jit: argument 2 cannot be static and donated",
+      message(mlax.jit, add, {donate_argnums = {1, 2}, static_argnums = 2}))
+    assert.are.equal(f, mlax.jit(add, {donate_argnums = {1}}))
+    assert.are_not.equal(f, mlax.jit(add))
   end)
 end)
 

@@ -324,6 +324,64 @@ describe("mlax.jacfwd, mlax.jacrev", function()
   end)
 end)
 
+describe("a Module in the place of the function", function()
+  local function model()
+    local m = nn.Series{nn.Linear(mlax.random.key(0), 2), nn.ZNorm(mlax.random.key(1), 1)}
+    m(mlax.array{0.5, 1.5, -1})
+    return m
+  end
+  local x = mlax.array{1, 2, 3}
+  local function mean(m) return m.layers.data[2].moving_mean.data:item() end
+
+  it("is a hidden argument, whose new state is the last result", function()
+    local m = model()
+    local before = mean(m)
+    local out, pullback, after_vjp = mlax.vjp(m, x)
+    assert.near(before, mean(m), 1e-9)
+    assert.are_not.equal(before, mean(after_vjp))
+    local weights = mlax.array{1, 2}
+    helper.near((mlax.grad(function(k, v) return ((k(v)) * weights):sum() end, {argnums = 2})(m, x)), pullback(weights))
+    local out2, _, after_jvp = mlax.jvp(m, {x}, {mlax.ones{3}})
+    local out3, push, after_linearize = mlax.linearize(m, x)
+    helper.near(out, out2)
+    helper.near(out, out3)
+    assert.are.same({2}, push(mlax.ones{3}).shape)
+    assert.near(mean(after_vjp), mean(after_jvp), 1e-7)
+    assert.near(mean(after_vjp), mean(after_linearize), 1e-7)
+    assert.near(before, mean(m), 1e-9)
+  end)
+
+  it("works in jacobians, which give no state", function()
+    local m = model()
+    local before = mean(m)
+    local forward, reverse = mlax.jacfwd(m)(x), mlax.jacrev(m)(x)
+    assert.are.same({2, 3}, forward.shape)
+    helper.near(forward, reverse, 1e-4)
+    assert.are.equal(1, select("#", mlax.jacrev(m)(x)))
+    assert.near(before, mean(m), 1e-9)
+  end)
+
+  it("gives one result besides its state", function()
+    assert.are.equal("vjp: the function gave 2 results (need one, which may be a tree)",
+      helper.message(function() return mlax.vjp(function(v) return v, v end, x) end))
+  end)
+end)
+
+describe("results without a derivative", function()
+  it("are named by jacfwd, jacrev and hessian", function()
+    local x = mlax.ones{3}
+    for _, name in ipairs{"jacfwd", "jacrev"} do
+      local function text(f) return (helper.message(function() return mlax[name](f)(x) end)) end
+      assert.are.equal(name .. ": the result has no derivative (got an array of int32, need float arrays)",
+        text(function(v) return v:argmax(1) end))
+      assert.are.equal(name .. ": the result at [2] has no derivative (got an array of bool, need float arrays)",
+        text(function(v) return {v, v:gt(0)} end))
+      assert.are.equal(name .. ": the result at n has no derivative (got 3, need float arrays)",
+        text(function(v) return {n = 3, y = v} end))
+    end
+  end)
+end)
+
 describe("mlax.hessian", function()
   it("is the matrix of second derivatives", function()
     near({2, 1, 1, 0}, mlax.hessian(function(x) return x[1] * x[1] + x[1] * x[2] end)(vector(3, 4)))

@@ -222,18 +222,29 @@ end
 
 local function branch(op, index, functions, names, ...)
   for i, f in ipairs(functions) do check.callable(op, names(i), f) end
-  local args = table.pack(...)
-  for i = 1, args.n do if args[i] == nil then args[i] = false end end
+  local args, absent = table.pack(...), {}
+  for i = 1, args.n do
+    if args[i] == nil then args[i], absent[i] = false, true end -- a list has no holes
+  end
   local operands, rebuild = open({table.unpack(args, 1, args.n)})
-  local staged, first, rebuild_out = {}, nil, nil
+  local staged, first, is_nil, rebuild_out = {}, nil, nil, nil
   for i, f in ipairs(functions) do
     local program, captured = core.staged(function(list)
       local given = rebuild(list)
+      for k in pairs(absent) do given[k] = nil end
       local out = table.pack(f(table.unpack(given, 1, args.n)))
-      local results = {}
-      for k = 1, out.n do results[k] = out[k] == nil and false or out[k] end
+      local results, none = {}, {}
+      for k = 1, out.n do
+        results[k], none[k] = out[k], out[k] == nil
+        if out[k] == nil then results[k] = false end
+      end
       if first then check_same(op, ("what %s gives"):format(names(i)), results, first)
-      else first = kept(results) end
+      else first, is_nil = kept(results), none end
+      for k = 1, out.n do
+        if none[k] ~= is_nil[k] then
+          core.fail(op, "result %d of %s is %s, another function's is not", k, names(i), none[k] and "nil" or "false")
+        end
+      end
       local arrays, again = open(results)
       rebuild_out = rebuild_out or again
       return arrays
@@ -241,7 +252,11 @@ local function branch(op, index, functions, names, ...)
     staged[i] = {program, captured}
   end
   local results = rebuild_out(core.bind_branch(index, staged, operands, op))
-  return table.unpack(results, 1, #results)
+  local n = #results
+  for k = 1, n do
+    if is_nil[k] then results[k] = nil end
+  end
+  return table.unpack(results, 1, n)
 end
 
 local function one_element(op, what, x, dtype)

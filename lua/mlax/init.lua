@@ -23,8 +23,8 @@ for name in ("checkpoint_manager data debug io linalg losses metrics nn onnx opt
 end
 
 -- Files whose tables are merged into mlax.
-local mixins = {"mlax.functions", "mlax.einsum", "mlax.transforms", "mlax.control", "mlax.module", "mlax.tree", "mlax.save", "mlax.debug",
-                "mlax.profile"}
+local mixins = {"mlax.functions", "mlax.einsum", "mlax.transforms", "mlax.control", "mlax.module", "mlax.tree", "mlax.save",
+                "mlax.gradcheck", "mlax.profile"}
 
 -- Whether `require` would find the module.
 local function exists(name)

@@ -116,7 +116,7 @@ end
 --- Runs f and gives what its result is and how cotangents come back.
 -- @param f a function of one result (a tree)
 -- @param ... its arguments, float arrays or numbers
--- @return the result, and `pullback(ct)` -> one cotangent an argument
+-- @return the result, and `pullback(ct)` -> one cotangent an argument; of a Module, which is a hidden argument, its new state third
 -- @usage local y, pullback = mlax.vjp(mlax.sin, mlax.zeros{})
 -- assert(pullback(mlax.ones{}):item() == 1)
 function M.vjp(f, ...)
@@ -128,7 +128,7 @@ end
 -- @param f a function of one result
 -- @param primals list of arguments
 -- @param tangents list of tangents, `false`: zero
--- @return result, its tangent
+-- @return result, its tangent; of a Module its new state third
 -- @usage local y, dy = mlax.jvp(mlax.sin, {mlax.zeros{}}, {mlax.ones{}})
 -- assert(dy:item() == 1)
 function M.jvp(f, primals, tangents)
@@ -139,7 +139,7 @@ end
 --- Runs f once and gives its derivative there as a function of tangents.
 -- @param f a function of one result
 -- @param ... its arguments
--- @return result, jvp_fn
+-- @return result, jvp_fn; of a Module its new state third
 -- @usage local y, dsin = mlax.linearize(mlax.sin, mlax.zeros{})
 -- assert(dsin(mlax.full({}, 2)):item() == 2)
 function M.linearize(f, ...)
@@ -170,21 +170,42 @@ function M.vmap(f, options)
   end)
 end
 
+-- A number or a list of them, each from 1, as a list.
+local function argument_list(op, what, given)
+  local list = {}
+  for i, v in ipairs(type(given) == "table" and given or {given}) do
+    list[i] = math.type(v) and math.tointeger(v)
+    if not list[i] then core.fail(op, "%s must be an integer or a list of them (got %s)", what, core.type_name(v)) end
+    if list[i] < 1 then core.fail(op, "%s %d: arguments count from 1", what, list[i]) end
+  end
+  return list
+end
+
 --- Compiles f: it is traced once for each structure, shapes and dtypes of its arguments, and then runs from a plan.
 -- @param f a function or module
--- @param[opt] options `static_argnums` (a number or list), `max_traces` (64)
+--
+-- A donated argument's arrays are gone after the call, as if freed: results take their memory where nobody else holds it, and any later
+-- use raises, naming the line of the call. Views that were made of it before stay. Under another transformation nothing is donated.
+-- @param[opt] options `static_argnums`, `donate_argnums` (a number or list each), `max_traces` (64)
 -- @return a callable object with the methods traces, explain, program, cost, clear
 -- @usage local f = mlax.jit(function(x) return x * 2 + 1 end)
 -- f(mlax.ones{3}); f(mlax.zeros{3})
 -- assert(f:traces() == 1)
 function M.jit(f, options)
   check_function("jit", f)
-  check_options("jit", options, {"static_argnums", "max_traces"})
+  check_options("jit", options, {"static_argnums", "donate_argnums", "max_traces"})
   local o = options or {}
-  local statics = o.static_argnums or {}
-  if type(statics) ~= "table" then statics = {statics} end
+  local statics = argument_list("jit", "static_argnums", o.static_argnums)
+  local donated = argument_list("jit", "donate_argnums", o.donate_argnums)
+  for _, d in ipairs(donated) do
+    for _, s in ipairs(statics) do
+      if s == d then core.fail("jit", "argument %d cannot be static and donated", d) end
+    end
+  end
   local max = o.max_traces or 64
-  return cached(f, ("jit%s;%s"):format(key_of(statics), tostring(max)), function() return core.jit(f, statics, max) end)
+  return cached(f, ("jit%s;%s;%s"):format(key_of(statics), key_of(donated), tostring(max)), function()
+    return core.jit(f, statics, donated, max)
+  end)
 end
 
 --- The traced program of f, as an object that prints.
@@ -253,6 +274,24 @@ local function check_float(op, arg, position)
   end
 end
 
+-- The leaves of a result, which must be float arrays.
+local function float_leaves(op, result)
+  for _, pair in ipairs(tree.leaves_with_path(result)) do
+    local path, leaf = pair[1], pair[2]
+    if not core.mlax.is_array(leaf) or not leaf.dtype:find("float", 1, true) then
+      core.fail(op, "the result%s has no derivative (got %s, need float arrays)", path ~= "" and " at " .. path or "",
+        core.mlax.is_array(leaf) and "an array of " .. leaf.dtype or core.type_name(leaf))
+    end
+  end
+  return tree.flatten(result)
+end
+
+-- A Module is a hidden argument: it is called as a copy that belongs to the running transformation.
+local function call(f, ...)
+  if core.mlax.is_module(f) then f = tree.map(function(leaf) return leaf end, f) end
+  return (f(...))
+end
+
 -- f of the chosen arguments alone, and these; negative argnums count from the end.
 local function restrict(op, f, argnums, args)
   local list = type(argnums) == "table" and argnums or {argnums}
@@ -267,7 +306,7 @@ local function restrict(op, f, argnums, args)
   end
   return function(values)
     local all = replace_args(args, positions, values)
-    return (f(table.unpack(all, 1, all.n)))
+    return call(f, table.unpack(all, 1, all.n))
   end, chosen
 end
 
@@ -285,6 +324,7 @@ end
 
 --- The Jacobian by reverse mode: one pass a result element. Good for few results.
 -- @param f a function of one result (a tree)
+-- The results are float arrays. The new state of a Module is not given.
 -- @param[opt] options `argnums`
 -- @return a function -> the result's tree, then the argument's; arrays of shape result ++ argument
 -- @usage local J = mlax.jacrev(mlax.sin)(mlax.zeros{3})
@@ -297,7 +337,7 @@ function M.jacrev(f, options)
     return function(...)
       local g, chosen = restrict("jacrev", f, argnums, table.pack(...))
       local out, pullback = core.vjp(g, chosen)
-      local out_leaves, out_def = tree.flatten(out)
+      local out_leaves, out_def = float_leaves("jacrev", out)
       local arg_leaves, arg_def = tree.flatten(chosen)
       local rows = {}
       for i, y in ipairs(out_leaves) do
@@ -327,7 +367,7 @@ function M.jacfwd(f, options)
       local g, chosen = restrict("jacfwd", f, argnums, table.pack(...))
       local arg_leaves, arg_def = tree.flatten(chosen)
       local out, push = core.linearize(g, chosen)
-      local out_leaves, out_def = tree.flatten(out)
+      local out_leaves, out_def = float_leaves("jacfwd", out)
       local columns = {}
       for j, x in ipairs(arg_leaves) do
         columns[j] = M.vmap(function(t)

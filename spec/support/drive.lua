@@ -115,7 +115,7 @@ end
 --- A program of some case names the primitive: the row drives what it says.
 function drive.is_recorded(name, row)
   if row.recorded == false then return end
-  local pattern = "= " .. (row.prints or name) .. "[%[ ]"
+  local pattern = "%f[%w_]" .. (row.prints or name) .. "[%[ ]"
   local texts = {row.recorded and row.recorded()}
   for _, case in ipairs(row.recorded and {} or row.cases) do
     local dtype = field(row, case, "dtypes", {"float32"})[1]

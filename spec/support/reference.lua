@@ -168,6 +168,24 @@ function reference.logsumexp(list)
   return top + math.log(sum)
 end
 
+-- Simpson's rule from 0 to `to`.
+local function integral(f, to)
+  local n = 4000
+  local h, sum = to / n, f(0.0) + f(to)
+  for i = 1, n - 1 do sum = sum + (i % 2 == 1 and 4 or 2) * f(i * h) end
+  return sum * h / 3
+end
+
+--- How ln x of a gamma variable moves with its parameter, its distribution function held: the derivative of that function by a, an
+-- integral over the lower or the upper tail, over its derivative by ln x.
+function reference.loggamma_grad(a, log_x)
+  local x, psi = math.exp(log_x), reference.digamma(a)
+  if x > a then
+    return integral(function(s) return math.exp(a * s - x * (math.exp(s) - 1)) * (log_x + s - psi) end, math.log(1 + 60 / x))
+  end
+  return -integral(function(s) return math.exp(-a * s + x * (1 - math.exp(-s))) * (log_x - s - psi) end, (40 + x) / a)
+end
+
 --- Threefry-2x32 with 20 rounds (Salmon et al. 2011): two words of key, two of counter -> two words.
 function reference.threefry(k0, k1, x0, x1)
   local mask = 0xffffffff
@@ -183,6 +201,46 @@ function reference.threefry(k0, k1, x0, x1)
     x1 = (x1 + keys[(i + 1) % 3 + 1] + i) & mask
   end
   return x0, x1
+end
+
+-- [0, 1) of a key and counter, from the upper `bits` of 64 or, up to 32, of the words' difference.
+local function unit(key, i, bits)
+  local a, b = reference.threefry(key[1], key[2], 0, i)
+  if bits > 32 then return ((a << 32 | b) >> (64 - bits)) * 2.0 ^ -bits end
+  return ((a ~ b) >> (32 - bits)) * 2.0 ^ -bits
+end
+
+local function split(key, i) return {reference.threefry(key[1], key[2], 0, i)} end
+
+--- Number i (from 0) of a draw of gamma variables in float64: Marsaglia and Tsang's method with JAX's use of keys.
+function reference.gamma(key, i, a)
+  key = split(key, i)
+  local boost = a < 1 and (1 - unit(split(key, 1), 0, 52)) ^ (1 / a) or 1
+  local d = (a < 1 and a + 1 or a) - 1 / 3
+  local c = 1 / 3 / math.sqrt(d)
+  key = split(key, 0)
+  while true do
+    local inner = split(key, 1)
+    local x, v
+    repeat
+      x = math.sqrt(2) * reference.erf_inv(2 * unit(split(inner, 1), 0, 52) + (2.0 ^ -53 - 1))
+      inner, v = split(inner, 0), 1 + c * x
+    until v > 0
+    v = v ^ 3
+    local u = unit(split(key, 2), 0, 52)
+    if u < 1 - 0.0331 * x ^ 4 or math.log(u) < x ^ 2 / 2 + d * (1 - v + math.log(v)) then return d * v * boost end
+    key = split(key, 0)
+  end
+end
+
+--- Number i (from 0) of a draw of Poisson variables of a rate below 10: Knuth's method with JAX's use of keys.
+function reference.poisson(key, i, rate)
+  local n, sum = 0, 0.0
+  while sum > -rate do
+    sum = sum + math.log(unit(split(key, 1), i, 23))
+    key, n = split(key, 0), n + 1
+  end
+  return n - 1
 end
 
 return reference

@@ -12,6 +12,12 @@ local function stack(list, shape)
   return build({#list, table.unpack(shape)}, function(at) return get(list[at[1]], table.move(at, 2, #at, 1, {})) end)
 end
 
+rows.debug_print = {dtypes = wide, silent = true, cases = {{args = {{2, 3}}, ref = copy,
+  f = function(x)
+    mlax.debug.print("%s %g", x, x:sum())
+    return x * 1
+  end}}}
+
 -- -- control flow ---------------------------------------------------------------------------------------------------------
 
 local function step(c, x) return map(function(a, b) return math.sin(a) + b end, c, x) end

@@ -276,4 +276,7 @@ rows.select.large = {{args = {{shape = {103, 1}, dtype = "bool"}, {103, 107}, {1
 
 rows.stop_gradient = {f = mlax.stop_gradient, ref = tensor.copy, smooth = 0, cases = {{args = {{}}}, {args = {{0}}}, {args = {{3, 5}}}}}
 
+binary("loggamma_grad", {reference.loggamma_grad, domain = {0.3, 2.8}, int_domain = {1, 3}, ulp = {float64 = 1e6}, smooth = 0,
+  special = false})
+
 return rows

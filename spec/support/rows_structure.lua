@@ -478,4 +478,19 @@ rows.threefry2x32 = {cases = {threefry_bits(1, "uint32"), threefry_bits(7, "uint
   threefry_bits(33, "uint32"), threefry_bits(5, "uint64"), threefry_bits(5, "uint8"), threefry_bits(5, "uint16")}}
 rows.threefry2x32.large = {threefry_bits(10007, "uint32")}
 
+local key = {shape = {2}, dtype = "uint32", low = 0, high = 0xffffffff}
+rows.random_gamma = {dtypes = {"float64"}, domain = {0.2, 6}, ulp = 1e3, smooth = 0, cases = {}}
+for _, n in ipairs{0, 1, 7} do
+  table.insert(rows.random_gamma.cases, {args = {key, {n}},
+    f = function(k, a) return mlax.random.gamma(k, a, {n}, {dtype = "float64"}) end,
+    ref = function(k, a) return build({n}, function(at) return reference.gamma(k.data, at[1] - 1, a.data[at[1]]) end) end})
+end
+
+rows.random_poisson = {dtypes = {"int32"}, cases = {}}
+for _, n in ipairs{0, 1, 7} do
+  table.insert(rows.random_poisson.cases, {args = {key, {shape = {n}, dtype = "float32", low = 0.5, high = 9}},
+    f = function(k, rate) return mlax.random.poisson(k, rate, {n}) end,
+    ref = function(k, rate) return build({n}, function(at) return reference.poisson(k.data, at[1] - 1, rate.data[at[1]]) end) end})
+end
+
 return rows

@@ -163,7 +163,8 @@ void mx_open_io(lua_State *L);
 void mx_open_batches(lua_State *L);
 void mx_open_files(lua_State *L);  /* files.c: files of arrays, directories; opened by io.c */
 void mx_open_system(lua_State *L); /* memory, threads, devices, scopes */
-void mx_open_scope(lua_State *L);  /* scope.c, opened by system.c */
+void mx_open_debug(lua_State *L);
+void mx_open_scope(lua_State *L); /* scope.c, opened by system.c */
 void mx_open_profile(lua_State *L);
 
 #endif

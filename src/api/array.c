@@ -144,7 +144,7 @@ static int larray_index(lua_State *L) {
   mx_ctx *c = mx_enter(L, "index");
   mx_array *x = mx_to_array(L, 1);
   if (!x) return mx_error(L, "no array (got %s)", mx_show(L, 1));
-  if (x->tag == MX_FREED && !mx_usable(c, x)) return mx_raise(L);
+  if (mx_is_gone(x) && !mx_usable(c, x)) return mx_raise(L);
   if (text) {
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(3)) != LUA_TNIL) return push_field(L, x, (field)lua_tointeger(L, -1));
@@ -163,7 +163,7 @@ static int larray_newindex(lua_State *L) {
 /* What has a shape, if no values: all but freed arrays. */
 static mx_array *check_shaped(lua_State *L, int idx) {
   mx_array *x = *mx_check_box(L, idx);
-  if (x->tag == MX_FREED) mx_usable(&MX_STATE(L)->ctx, x), mx_raise(L);
+  if (mx_is_gone(x)) mx_usable(&MX_STATE(L)->ctx, x), mx_raise(L);
   return x;
 }
 
@@ -309,7 +309,10 @@ static void push_printed(lua_State *L, const mx_array *x) { /* [-0, +1] */
 }
 
 static const char *tag_text(const mx_array *x) {
-  return x->tag == MX_FREED ? "freed at" : x->tag == MX_ABSTRACT ? "without values" : "traced at";
+  return x->tag == MX_FREED      ? "freed at"
+         : x->tag == MX_DONATED  ? "donated at"
+         : x->tag == MX_ABSTRACT ? "without values"
+                                 : "traced at";
 }
 
 static void push_text(lua_State *L, mx_array *x) { /* [-0, +1] */
@@ -456,7 +459,7 @@ static int larray_free(lua_State *L) {
   mx_ctx *c = mx_enter(L, "free");
   mx_array **box = mx_check_box(L, 1), *x = *box;
   mx_no_options(L, mx_args(L, 1, 0));
-  if (x->tag == MX_FREED) return 0;
+  if (mx_is_gone(x)) return 0;
   mx_array *gone = mx_array_tracer(c, MX_FREED, &x->aval);
   if (!gone) return mx_raise(L);
   gone->site = c->where(c->ud);

@@ -144,9 +144,17 @@ static int lgrad(lua_State *L) {
 /* -- vjp, linearize: functions of a tape -----------------------------------------------------------------------------
  */
 
+/* A Module gives its new state behind its one result. */
 static void one_result(lua_State *L, mx_work *w) {
   int n = mx_flat_at(L, w->results)->n_roots;
-  if (n != 1) mx_error(L, "the function gave %d results (need one, which may be a tree)", n);
+  if (n != 1 + w->hidden) mx_error(L, "the function gave %d results (need one, which may be a tree)", n - w->hidden);
+}
+
+/* The state of a Module, which stands last among the results; nothing for a function. [-0, +0 or 1] */
+static int push_state(lua_State *L, mx_work *w) {
+  if (!w->hidden) return 0;
+  mx_push_results(L, w->results, 1, w->out.items + mx_arrays_before(mx_flat_at(L, w->results), 1));
+  return 1;
 }
 
 /* Array leaves of the value at idx, laid against the root `root` of the flat at `like`, into list (NULL: an empty
@@ -201,6 +209,7 @@ static int lpullback(lua_State *L) {
   mx_args(L, 1, 0);
   mx_work *tape, *w = tape_work(L, &tape);
   read_like(L, w, 1, w->results, 0, tape->linear->out_avals, tape->linear->n_out, "cotangent", &w->in);
+  while (w->in.n < tape->linear->n_out) mx_ok(L, mx_list_add(w->c, &w->in, NULL)); /* the state has none */
   mx_ok(L, mx_linear_transpose(w->c, tape->linear, w->in.items, &w->out));
   const mx_flat *args = mx_flat_at(L, w->args);
   luaL_checkstack(L, args->n_roots + 8, "too many arguments");
@@ -250,7 +259,7 @@ static int ljvp_fn(lua_State *L) {
   return 1;
 }
 
-/* core.vjp(f, ...) -> out, pullback; core.linearize(f, ...) -> out, jvp_fn */
+/* core.vjp(f, ...) -> out, pullback [, state]; core.linearize(f, ...) -> out, jvp_fn [, state] */
 static int linearized(lua_State *L, const char *op, lua_CFunction closure) {
   mx_enter(L, op);
   int n_args = lua_gettop(L) - 1;
@@ -265,9 +274,10 @@ static int linearized(lua_State *L, const char *op, lua_CFunction closure) {
   lua_pushvalue(L, w->args);
   lua_pushvalue(L, w->results);
   lua_pushcclosure(L, closure, 4);
+  int n = 2 + push_state(L, w);
   mx_list_release(w->c, &w->in);
   mx_list_release(w->c, &w->out);
-  return 2;
+  return n;
 }
 
 static int lvjp(lua_State *L) { return linearized(L, "vjp", lpullback); }
@@ -311,8 +321,9 @@ static int ljvp(lua_State *L) { /* stack: f, primals, tangents */
   mx_ok(L, out != NULL);
   for (int k = 0; k < w->out.n; k++) out[k] = w->out.items[k]->aval;
   push_tangents(L, w, w->results, w->out_tangents.items, out, w->out.n);
+  n = 2 + push_state(L, w);
   mx_work_done(w);
-  return 2;
+  return n;
 }
 
 static int lstop_gradient(lua_State *L) { /* core.stop_gradient(array) */

@@ -161,6 +161,55 @@ static int lrandom_truncated_normal(lua_State *L) {
   return mx_return(L, mx_random_truncated_normal(c, key, lo, hi, &shape, dtype));
 }
 
+/* A parameter of a draw: a number has the draw's precision. */
+static mx_array *check_parameter(lua_State *L, mx_ctx *c, int idx, int dtype, const char *what) {
+  if (lua_type(L, idx) != LUA_TNUMBER) return mx_check_array(L, idx, what);
+  mx_array *x = mx_scalar(c, mx_is_float(dtype) ? dtype : MLAX_FLOAT32, lua_tonumber(L, idx));
+  if (!x) mx_raise(L);
+  return x;
+}
+
+/* draw(key, parameter [, shape], {dtype=}) */
+typedef mx_array *(*draw_with)(mx_ctx *c, mx_array *key, mx_array *parameter, const mx_dims *shape, int dtype);
+
+static int one_parameter(lua_State *L, const char *op, draw_with f, const char *what, int otherwise) {
+  mx_ctx *c = mx_enter(L, op);
+  mx_dims shape;
+  int dtype = check_dtype_option(L, mx_args(L, 2, 1), otherwise);
+  mx_array *key = check_key(L, 1), *parameter = check_parameter(L, c, 2, dtype, what);
+  check_shape_of(L, 3, parameter, parameter, &shape);
+  return mx_return(L, f(c, key, parameter, &shape, dtype));
+}
+
+static mx_array *gamma_of(mx_ctx *c, mx_array *key, mx_array *a, const mx_dims *shape, int dtype) {
+  return mx_random_gamma(c, key, a, shape, dtype, false);
+}
+
+static int lrandom_gamma(lua_State *L) { return one_parameter(L, "random.gamma", gamma_of, "a", MLAX_FLOAT32); }
+static int lrandom_poisson(lua_State *L) {
+  return one_parameter(L, "random.poisson", mx_random_poisson, "the rate", MLAX_INT32);
+}
+
+static int lrandom_beta(lua_State *L) {
+  mx_ctx *c = mx_enter(L, "random.beta");
+  mx_dims shape;
+  int dtype = check_dtype_option(L, mx_args(L, 3, 1), MLAX_FLOAT32);
+  mx_array *key = check_key(L, 1), *a = check_parameter(L, c, 2, dtype, "a"), *b = check_parameter(L, c, 3, dtype, "b");
+  check_shape_of(L, 4, a, b, &shape);
+  return mx_return(L, mx_random_beta(c, key, a, b, &shape, dtype));
+}
+
+/* The shape is that of the draws, each of which is a row. */
+static int lrandom_dirichlet(lua_State *L) {
+  mx_ctx *c = mx_enter(L, "random.dirichlet");
+  mx_dims shape;
+  int dtype = check_dtype_option(L, mx_args(L, 2, 1), MLAX_FLOAT32);
+  mx_array *key = check_key(L, 1), *alpha = mx_check_strict(L, 2, "alpha");
+  if (lua_isnil(L, 3)) shape = mx_dims_of(alpha->aval.ndim ? alpha->aval.ndim - 1 : 0, alpha->aval.shape);
+  else mx_check_shape(L, 3, &shape, "the shape");
+  return mx_return(L, mx_random_dirichlet(c, key, alpha, &shape, dtype));
+}
+
 static int lrandom_bernoulli(lua_State *L) {
   mx_ctx *c = mx_enter(L, "random.bernoulli");
   mx_dims shape;
@@ -270,6 +319,10 @@ static const mx_reg random_functions[] = {{"key", lrandom_key, MX_IN_RANDOM},
                                           {"laplace", lrandom_laplace, MX_IN_RANDOM},
                                           {"cauchy", lrandom_cauchy, MX_IN_RANDOM},
                                           {"logistic", lrandom_logistic, MX_IN_RANDOM},
+                                          {"gamma", lrandom_gamma, MX_IN_RANDOM},
+                                          {"beta", lrandom_beta, MX_IN_RANDOM},
+                                          {"dirichlet", lrandom_dirichlet, MX_IN_RANDOM},
+                                          {"poisson", lrandom_poisson, MX_IN_RANDOM},
                                           {NULL, NULL, 0}};
 
 void mx_open_random(lua_State *L) { mx_register(L, random_functions); }

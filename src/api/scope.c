@@ -112,7 +112,7 @@ static int lscope_keep(lua_State *L) { /* s:keep(tree) -> tree */
 /* The array of the box on top is gone: any use names this line. */
 static void free_box(lua_State *L, mx_ctx *c, uint32_t site) {
   mx_array **box = lua_touserdata(L, -1), *x = *box;
-  if (x->tag == MX_FREED) return;
+  if (mx_is_gone(x)) return;
   mx_array *gone = mx_array_tracer(c, MX_FREED, &x->aval);
   if (!gone) {
     mx_clear(c); /* without memory for the mark it lives until it is collected */

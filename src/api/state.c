@@ -589,6 +589,7 @@ static void open_all(lua_State *L) {
   mx_open_index(L);
   mx_open_functions(L);
   mx_open_random(L);
+  mx_open_debug(L);
   mx_open_tree(L);
   mx_open_module(L);
   mx_open_transform(L);

@@ -111,10 +111,19 @@ mx_array *mx_array_contiguous(mx_ctx *c, mx_array *x) {
 void mx_release(mx_array *x) {
   if (!x || !was_last(&x->refs)) return;
   mlax_engine *e = x->engine;
-  if (x->tag == MX_VALUE) mx_buffer_release(x->buffer);
+  if (x->tag == MX_VALUE || x->tag == MX_DONATED) mx_buffer_release(x->buffer);
   else if (mx_is_tracer(x) && mx_tracer_free) mx_tracer_free(x);
   mx_free(e, x, sizeof *x);
   mlax_engine_release(e);
+}
+
+void mx_array_donate(mx_array *x, uint32_t site) {
+  if (x->tag != MX_VALUE) return;
+  x->tag = MX_DONATED;
+  x->site = site;
+  if (atomic_load(&x->pinned)) return;
+  mx_buffer_release(x->buffer);
+  x->buffer = NULL;
 }
 
 /* -- ask --------------------------------------------------------------------------------------- */
@@ -201,13 +210,17 @@ mlax_dtype mlax_array_dtype(const mlax_array *x) { return (mlax_dtype)x->aval.dt
 int mlax_array_ndim(const mlax_array *x) { return x->aval.ndim; }
 const int64_t *mlax_array_shape(const mlax_array *x) { return x->aval.shape; }
 
-const void *mlax_array_data(const mlax_array *x) { return x->tag == MX_VALUE && x->contiguous ? mx_data(x) : NULL; }
+const void *mlax_array_data(const mlax_array *x) {
+  if (x->tag != MX_VALUE || !x->contiguous) return NULL;
+  atomic_store(&((mx_array *)(uintptr_t)x)->pinned, true);
+  return mx_data(x);
+}
 
 mlax_status mlax_array_read(const mlax_array *x, void *to, size_t bytes, mlax_error *error) {
   mx_ctx c = {.engine = x->engine};
   size_t need = mx_nbytes(&x->aval);
   if (!mx_same_process(&c)) {
-  } else if (x->tag == MX_FREED) mx_fail(&c, MLAX_STATE, "the array has been freed");
+  } else if (mx_is_gone(x)) mx_fail(&c, MLAX_STATE, "the array has been %s", x->tag == MX_FREED ? "freed" : "donated");
   else if (x->tag != MX_VALUE) mx_fail(&c, MLAX_STATE, "a traced array has no value");
   else if (bytes != need) mx_fail(&c, MLAX_ARGUMENT, "wrong number of bytes (got %zu, need %zu)", bytes, need);
   else mx_array_read_all(x, to);

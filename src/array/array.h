@@ -36,17 +36,18 @@ typedef struct mx_buffer {
   void *ud;
 } mx_buffer;
 
-typedef enum { MX_VALUE, MX_FREED, MX_STAGED, MX_LINEAR, MX_DUAL, MX_BATCHED, MX_ABSTRACT } mx_tag;
+typedef enum { MX_VALUE, MX_DONATED, MX_FREED, MX_STAGED, MX_LINEAR, MX_DUAL, MX_BATCHED, MX_ABSTRACT } mx_tag;
 
 struct mlax_array {
   atomic_int refs;
-  uint8_t tag;     /* mx_tag */
-  bool contiguous; /* a value, row-major without gaps */
-  uint32_t site;   /* the Lua line that made a tracer, or freed an array */
+  uint8_t tag;          /* mx_tag */
+  bool contiguous;      /* a value, row-major without gaps */
+  _Atomic(bool) pinned; /* somebody holds the address of its elements: a program whose constant it is, a host */
+  uint32_t site;        /* the Lua line that made a tracer, or freed or donated an array */
   mlax_engine *engine;
   mx_aval aval;
   union {
-    struct { /* MX_VALUE */
+    struct { /* MX_VALUE; MX_DONATED: nobody reads it, and the buffer is NULL unless it is pinned */
       mx_buffer *buffer;
       int64_t offset;               /* bytes */
       int64_t strides[MX_MAX_NDIM]; /* bytes */
@@ -135,12 +136,15 @@ static inline mx_array *mx_retain(mx_array *x) {
   return x;
 }
 void mx_release(mx_array *x);
+/* A value becomes MX_DONATED, for all who hold the array; its memory goes unless it is pinned. */
+void mx_array_donate(mx_array *x, uint32_t site);
 extern void (*mx_tracer_free)(mx_array *x); /* set by trace/: releases what a tracer holds */
 mx_buffer *mx_buffer_new(mx_ctx *c, size_t bytes);
 void mx_buffer_release(mx_buffer *b);
 
 /* ask */
 static inline char *mx_data(const mx_array *x) { return (char *)x->buffer->data + x->offset; }
+static inline bool mx_is_gone(const mx_array *x) { return x->tag == MX_DONATED || x->tag == MX_FREED; }
 static inline bool mx_is_tracer(const mx_array *x) { return x->tag > MX_FREED; }
 static inline size_t mx_nbytes(const mx_aval *a) { return (size_t)a->size * mx_itemsize(a->dtype); }
 /* Copies the elements in row-major order; a value only (copy.c). */

@@ -43,6 +43,7 @@ struct mlax_engine {
 
 struct mx_trace;
 struct mx_axis;
+struct mx_kernel_args;
 struct mx_profile;
 
 typedef struct mx_ctx {
@@ -66,7 +67,9 @@ typedef struct mx_ctx {
   uint32_t site;       /* the Lua line of the running operation, while a program is replayed; 0: ask `where` */
   uint32_t (*where)(void *ud); /* api's: interns the user's current Lua line; NULL without Lua */
   bool (*collect)(void *ud);   /* api's: collects garbage once before memory runs out; NULL without Lua */
+  bool (*print)(void *ud, const struct mx_kernel_args *call); /* api's: debug_print; NULL without Lua */
   void *ud;
+  bool nans;              /* mlax.debug.nans: every operation is asked whether it made a NaN */
   struct mx_sites *sites; /* interned file:line strings, see mx_site_* */
 } mx_ctx;
 

@@ -19,6 +19,9 @@ mx_plan *mx_plan_new(mx_ctx *c, mx_program *program); /* retains the program */
 void mx_plan_release(mx_plan *p);
 /* Values in, values out (new references that the frame owns). */
 bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out);
+/* Before the first run: inputs v with donated[v] are the caller's last use, so that results may take their memory. The
+ * caller sees to it that they are not read again, whether the run succeeds or not. */
+bool mx_plan_donate(mx_ctx *c, mx_plan *p, const bool *donated);
 /* The plan of a program that lies inside others; the program owns it. */
 mx_plan *mx_plan_of(mx_ctx *c, mx_program *program);
 /* Runs on memory that the caller has: row-major inputs, row-major results. */

@@ -97,8 +97,8 @@ int64_t mx_any_width(int64_t elements) {
 bool mx_eqn_joins_rows(const mx_program *p, const mx_eqn *e) { return fold_width(p, e) == 0 && join_width(p, e) > 0; }
 
 static bool may_join(const mx_program *p, const mx_eqn *e) {
+  if (e->n_out != 1 || p->avals[e->out]->size == 0) return false;
   const mx_aval *out = p->avals[e->out];
-  if (out->size == 0 || e->n_out != 1) return false;
   if (e->prim->id == MX_PRIM_broadcast)
     return p->avals[e->in[0]]->size == out->size || spread_width(p->avals[e->in[0]], out) > 0;
   return mx_eqn_is_alias(p, e) || mx_cpu_is_elementwise(e->prim) || fold_width(p, e) > 0 || join_width(p, e) > 0;
@@ -158,13 +158,20 @@ static void append_members(fusing *f, int32_t a, int32_t b) {
   f->size[a] += f->size[b];
 }
 
+static bool is_fold(const fusing *f, const mx_eqn *e) { return mx_cpu_folds(e->prim, f->p->avals[e->in[0]]->dtype); }
+
+/* Values of rows are not joined further. */
+static bool has_fold(const fusing *f, int32_t g) {
+  for (int32_t i = g; i >= 0; i = f->next[i])
+    if (f->p->eqns[i].n_in && is_fold(f, &f->p->eqns[i])) return true;
+  return false;
+}
+
 /* Whether a group's values have their place among `elements` in rows of `cols`. */
 static bool fits_rows(const fusing *f, int32_t g, int64_t elements, int64_t cols) {
   if (f->cols[g]) return f->cols[g] == cols && f->elements[g] == elements;
-  return f->elements[g] == elements || (cols && f->elements[g] == elements / cols);
+  return f->elements[g] == elements || (cols && f->elements[g] == elements / cols && !has_fold(f, g));
 }
-
-static bool is_fold(const fusing *f, const mx_eqn *e) { return mx_cpu_folds(e->prim, f->p->avals[e->in[0]]->dtype); }
 
 /* Elements of an operand that is read in rows of `width`, or (0) one by one. */
 static int64_t read_size(const fusing *f, const mx_eqn *e, int64_t width, int64_t cols) {
@@ -284,8 +291,6 @@ static void put_in_order(fusing *f) {
 /* -- the pass --------------------------------------------------------------------------------------------------------
  */
 
-static bool is_ordered(const mx_eqn *e) { return e->prim->effect == MX_EFFECT_ORDERED; }
-
 /* Which equations read the results of which; an ordered effect is read by the next. */
 static void find_uses(fusing *f) {
   const mx_program *p = f->p;
@@ -296,8 +301,8 @@ static void find_uses(fusing *f) {
     for (int k = 0; k < e->n_out; k++) f->producer[e->out + k] = i;
     for (int k = 0; k < e->n_in; k++)
       if (f->producer[e->in[k]] >= 0) f->use_start[f->producer[e->in[k]] + 1]++;
-    f->ordered_before[i] = is_ordered(e) ? ordered : -1;
-    if (!is_ordered(e)) continue;
+    f->ordered_before[i] = mx_eqn_is_ordered(e) ? ordered : -1;
+    if (!mx_eqn_is_ordered(e)) continue;
     if (ordered >= 0) f->use_start[ordered + 1]++;
     ordered = i;
   }

@@ -177,11 +177,12 @@ static bool add_groups(mx_ctx *c, mx_plan *p, const mx_fusion *f) {
 static bool build(mx_ctx *c, mx_plan *p) {
   mx_arena memory = {.engine = c->engine};
   mx_fusion f;
-  bool ok = reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, true, &memory, &f) && add_groups(c, p, &f);
+  bool ok =
+      reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, !c->nans, &memory, &f) && add_groups(c, p, &f);
   mx_arena_release(&memory);
   if (!ok || !mark_results(c, p)) return false;
   mark_lifetimes(p);
-  overwrite_operands(p);
+  if (!c->nans) overwrite_operands(p); /* else operands are looked at after the step */
   return mx_plan_place(c, p) && find_patches(c, p);
 }
 
@@ -203,12 +204,13 @@ mx_plan *mx_plan_new(mx_ctx *c, mx_program *program) { return plan_new(c, progra
 static void free_owned(void *plan) { mx_plan_release(plan); }
 
 mx_plan *mx_plan_of(mx_ctx *c, mx_program *program) {
-  mx_plan *p = atomic_load(&program->plan);
+  _Atomic(void *) *at = &program->plan[c->nans];
+  mx_plan *p = atomic_load(at);
   if (p) return p;
   mx_plan_free = free_owned;
   p = plan_new(c, program, true);
   void *none = NULL;
-  if (!p || atomic_compare_exchange_strong(&program->plan, &none, p)) return p;
+  if (!p || atomic_compare_exchange_strong(at, &none, p)) return p;
   mx_plan_release(p); /* another thread was first */
   return none;
 }

@@ -75,6 +75,7 @@ struct mx_plan {
   int *patches;         /* tensors whose address changes from run to run */
   int n_patches;
   int32_t *result_roots; /* by result number: the root */
+  int32_t *takes;        /* by result number: the donated input whose memory it takes, or -1; NULL: none is donated */
   int32_t *direct;       /* by result root: a result of the program that is just it, or -1 */
   bool owned;            /* by its program, which it then does not retain */
   size_t arena_bytes;
@@ -87,6 +88,10 @@ bool mx_plan_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e); /* a view, or a step of its own */
 /* A step for the elementwise equations of a group, after those of its views that need no computing. */
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group);
+
+/* The buffer of the donated input that result k takes, retained; NULL where it gets one of its own: also where somebody
+ * else holds that memory. (donate.c) */
+mx_buffer *mx_plan_take(const mx_plan *p, int k, mx_array *const *in);
 
 /* Gives every ARENA root an offset such that roots that live at once do not overlap. */
 bool mx_plan_place(mx_ctx *c, mx_plan *p);

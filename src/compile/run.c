@@ -72,7 +72,9 @@ static bool run_kernel(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
 }
 
 static bool run_work(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
-  return s->code ? mx_cpu_run(c, s->code, in, in + s->n_in) : run_kernel(c, s, in);
+  if (!(s->code ? mx_cpu_run(c, s->code, in, in + s->n_in) : run_kernel(c, s, in))) return false;
+  mx_kernel_args args = step_args(s, in);
+  return !c->nans || mx_cpu_check_nans(c, &args);
 }
 
 static bool run_profiled(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
@@ -109,7 +111,8 @@ static mx_array *result(mx_ctx *c, mx_plan *p, int k, mx_array *const *in, mx_bu
 
 static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, char *const *data, mx_array **out) {
   for (int k = 0; k < p->n_results; k++) {
-    if (!(r->buffers[k] = mx_buffer_new(c, p->roots[p->result_roots[k]].bytes))) return false;
+    r->buffers[k] = mx_plan_take(p, k, in);
+    if (!r->buffers[k] && !(r->buffers[k] = mx_buffer_new(c, p->roots[p->result_roots[k]].bytes))) return false;
     r->results[k] = r->buffers[k]->data;
   }
   patch(p, r, data, r->results);

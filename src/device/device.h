@@ -90,6 +90,9 @@ void mx_scratch_free(mx_ctx *c, void *p, size_t bytes);
 /* Strided copy to row-major, with a tiled path for transpositions, in parallel where it is large. */
 void mx_cpu_copy(mx_ctx *c, const mx_tensor *from, char *to);
 
+/* debug.nans: false, with the error pending, where a result has a NaN and no operand does. */
+bool mx_cpu_check_nans(mx_ctx *c, const mx_kernel_args *a);
+
 /* Kernels that compile/ has, since they run the plans of the programs inside. */
 bool mx_cpu_control(mx_ctx *c, const mx_kernel_args *a);
 bool mx_cpu_collective(mx_ctx *c, const mx_kernel_args *a);

@@ -113,6 +113,8 @@ static mx_array *pow_slope(mx_ctx *c, mx_array *x, mx_array *y) {
 D2(pow, mx_mul(c, g, pow_slope(c, X, Y)),                       /* g y x^(y-1) */
    mx_mul(c, g, mx_mul(c, mx_log(c, unless_zero(c, X, 1)), R))) /* g r ln x, with ln 0 as 0 */
 
+D2(loggamma_grad, ((void)g, mx_no_rule(c, o->prim, "derivative")), ((void)g, mx_no_rule(c, o->prim, "derivative")))
+
 /* -- zero derivatives: steps, tests, bits ----------------------------------------------------------------------------
  */
 

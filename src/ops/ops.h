@@ -35,7 +35,10 @@ enum { MX_MAX_FEW = 5, MX_MAX_SPATIAL = 3 };
 typedef union mx_params {
   struct {
     int64_t dtype;
-  } convert; /* convert, bitcast */
+  } convert; /* convert, bitcast, random_poisson */
+  struct {
+    int64_t log_space;
+  } gamma; /* a flag */
   struct {
     mx_dims shape;
     int64_t dtype, axis;
@@ -106,6 +109,10 @@ typedef union mx_params {
     int64_t n_res;
   } call; /* checkpoint, custom_*: see trace/call.c */
   struct {
+    struct mx_string *format;
+    int64_t guarded; /* a flag: the last operand is a predicate */
+  } print;
+  struct {
     const char *name;
     int64_t size;
     struct mx_pairs *pairs;
@@ -126,6 +133,7 @@ typedef enum {
   MX_FIELD_DTYPE,
   MX_FIELD_DIMS,
   MX_FIELD_NAME,
+  MX_FIELD_TEXT, /* mx_string */
   MX_FIELD_PROGRAMS
 } mx_field_kind;
 typedef struct mx_field {
@@ -287,7 +295,11 @@ mx_array *mx_dynamic_update_slice(mx_ctx *c, mx_array *x, mx_array *y, mx_array 
 bool mx_sort(mx_ctx *c, mx_array *const *x, int n, int keys, int axis, mx_array **out);
 mx_array *mx_argsort(mx_ctx *c, mx_array *x, int axis); /* int32, from 0 */
 mx_array *mx_searchsorted(mx_ctx *c, mx_array *sorted, mx_array *v, bool right);
+/* What api/ makes of the format and the values when they are there. */
+bool mx_debug_print(mx_ctx *c, struct mx_string *format, mx_array *const *x, int n);
 bool mx_threefry2x32(mx_ctx *c, mx_array *k0, mx_array *k1, mx_array *x0, mx_array *x1, mx_array *out[2]);
+mx_array *mx_draw_gamma(mx_ctx *c, mx_array *k0, mx_array *k1, mx_array *a, bool log_space);
+mx_array *mx_draw_poisson(mx_ctx *c, mx_array *key, mx_array *rate, int dtype); /* uint32[2], float32[n] */
 
 /* linear algebra, of the matrices in the last two axes; integers are converted to float32, halves are refused */
 mx_array *mx_cholesky(mx_ctx *c, mx_array *x); /* of (x + xT) / 2 */

@@ -33,6 +33,12 @@ mx_array *mx_random_exponential(mx_ctx *c, mx_array *key, const mx_dims *shape, 
 mx_array *mx_random_laplace(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
 mx_array *mx_random_cauchy(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
 mx_array *mx_random_logistic(mx_ctx *c, mx_array *key, const mx_dims *shape, int dtype);
+/* Derivatives by a, b, alpha are those of the samples. log_space: the logarithm of the variable. */
+mx_array *mx_random_gamma(mx_ctx *c, mx_array *key, mx_array *a, const mx_dims *shape, int dtype, bool log_space);
+mx_array *mx_random_beta(mx_ctx *c, mx_array *key, mx_array *a, mx_array *b, const mx_dims *shape, int dtype);
+/* Probabilities along the last axis of alpha; shape is that of the axes before it. */
+mx_array *mx_random_dirichlet(mx_ctx *c, mx_array *key, mx_array *alpha, const mx_dims *shape, int dtype);
+mx_array *mx_random_poisson(mx_ctx *c, mx_array *key, mx_array *rate, const mx_dims *shape, int dtype);
 
 /* picks */
 mx_array *mx_random_permutation(mx_ctx *c, mx_array *key, int64_t n); /* int32: 0 .. n-1 shuffled */

@@ -229,6 +229,54 @@ mx_array *mx_random_logistic(mx_ctx *c, mx_array *key, const mx_dims *shape, int
   return mx_sub(c, mx_log(c, u), mx_log1p(c, mx_neg(c, u)));
 }
 
+/* -- by rejection ---------------------------------------------------------------------------------------------------
+ */
+
+/* A parameter for each element of the shape, in a row. */
+static mx_array *parameters(mx_ctx *c, mx_array *x, int dtype, const mx_dims *shape, mx_aval *all) {
+  if (!x || !mx_aval_make(c, all, dtype, (int)shape->n, shape->v)) return NULL;
+  return mx_reshape(c, mx_broadcast(c, mx_convert(c, x, dtype), shape), &(mx_dims){.n = 1, .v = {all->size}});
+}
+
+/* Element i is drawn from key i of a split. */
+mx_array *mx_random_gamma(mx_ctx *c, mx_array *key, mx_array *a, const mx_dims *shape, int dtype, bool log_space) {
+  mx_aval all;
+  mx_array *k[2];
+  if (!form_of(c, dtype)) return NULL;
+  a = parameters(c, a, dtype, shape, &all);
+  if (!a || !hash_counters(c, key, all.size, k)) return NULL;
+  return mx_reshape(c, mx_draw_gamma(c, k[0], k[1], a, log_space), shape);
+}
+
+/* x / (x + y) of two gamma variables, from their logarithms less the greater: no small ones are lost */
+mx_array *mx_random_beta(mx_ctx *c, mx_array *key, mx_array *a, mx_array *b, const mx_dims *shape, int dtype) {
+  mx_array *keys[2];
+  if (!mx_random_split(c, key, 2, keys)) return NULL;
+  mx_array *x = mx_random_gamma(c, keys[0], a, shape, dtype, true);
+  mx_array *y = mx_random_gamma(c, keys[1], b, shape, dtype, true);
+  mx_array *greater = mx_maximum(c, x, y);
+  x = mx_exp(c, mx_sub(c, x, greater));
+  y = mx_exp(c, mx_sub(c, y, greater));
+  return mx_div(c, x, mx_add(c, x, y));
+}
+
+/* Gamma variables of alpha over their sum. */
+mx_array *mx_random_dirichlet(mx_ctx *c, mx_array *key, mx_array *alpha, const mx_dims *shape, int dtype) {
+  if (!alpha) return NULL;
+  int last = alpha->aval.ndim - 1;
+  if (last < 0) return mx_fail(c, MLAX_SHAPE, "the parameters need an axis of their own (got a scalar)");
+  if (shape->n == MX_MAX_NDIM) return mx_fail(c, MLAX_SHAPE, "too many axes (need at most %d)", MX_MAX_NDIM - 1);
+  mx_dims all = mx_dims_insert(shape, (int)shape->n, alpha->aval.shape[last]);
+  return mx_softmax(c, mx_random_gamma(c, key, alpha, &all, dtype, true), (int)shape->n);
+}
+
+mx_array *mx_random_poisson(mx_ctx *c, mx_array *key, mx_array *rate, const mx_dims *shape, int dtype) {
+  mx_aval all;
+  if (!mx_is_int(dtype)) return mx_fail(c, MLAX_ARGUMENT, "dtype must be an integer (got %s)", mx_dtype_name(dtype));
+  rate = parameters(c, rate, MLAX_FLOAT32, shape, &all);
+  return mx_reshape(c, mx_draw_poisson(c, key, rate, dtype), shape);
+}
+
 /* -- integers ----------------------------------------------------------------------------------------------------- */
 
 /* Numbers twice as wide as `span` (high and low half), modulo span: ((high % span) * (2^bits % span) + low % span) %

@@ -77,6 +77,10 @@ static void put_field(out *o, mx_ctx *c, const mx_field *f, const mx_params *par
     put_programs(o, c, *(mx_programs *const *)at, indent + 2);
     return;
   }
+  if (f->kind == MX_FIELD_TEXT) {
+    put(o, "\"%s\"", (*(mx_string *const *)at)->text);
+    return;
+  }
   if (f->kind == MX_FIELD_NAME) {
     put(o, "%s", *(const char *const *)at);
     return;
@@ -103,7 +107,7 @@ static void put_equation(out *o, mx_ctx *c, const mx_program *p, const mx_eqn *e
     if (k) put(o, " ");
     put_typed(o, p, e->out + k);
   }
-  put(o, " = %s", e->prim->name);
+  put(o, "%s%s", e->n_out ? " = " : "", e->prim->name);
   put_params(o, c, e, indent + 4);
   for (int k = 0; k < e->n_in; k++) put_operand(o, p, e->in[k]);
   if (e->site) put(o, "   # %s", mx_site_text(c, e->site));

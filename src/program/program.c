@@ -44,17 +44,36 @@ void mx_pairs_release(mx_pairs *p) {
   mlax_engine_release(e);
 }
 
-/* Params that refer to programs or pairs hold a reference each. */
+mx_string *mx_string_new(mx_ctx *c, const char *text, size_t length) {
+  mx_string *s = mx_new(c, sizeof *s + length + 1);
+  if (!s) return NULL;
+  atomic_init(&s->refs, 1);
+  s->engine = mx_engine_retain(c->engine);
+  s->length = length;
+  memcpy(s->text, text, length);
+  return s;
+}
+
+void mx_string_release(mx_string *s) {
+  if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) return;
+  mlax_engine *e = s->engine;
+  mx_free(e, s, sizeof *s + s->length + 1);
+  mlax_engine_release(e);
+}
+
+/* Params that refer to programs, pairs or a text hold a reference each. */
 static void params_retain(const mx_primitive *prim, const mx_params *p) {
   for (const mx_field *f = prim->fields; p && f && f->kind != MX_FIELD_END; f++)
     if (f->kind == MX_FIELD_PROGRAMS) mx_programs_retain(*(mx_programs *const *)((const char *)p + f->offset));
   if (p && prim->id == MX_PRIM_ppermute) atomic_fetch_add(&p->axis_name.pairs->refs, 1);
+  if (p && prim->id == MX_PRIM_debug_print) atomic_fetch_add(&p->print.format->refs, 1);
 }
 
 static void params_release(const mx_primitive *prim, const mx_params *p) {
   for (const mx_field *f = prim->fields; p && f && f->kind != MX_FIELD_END; f++)
     if (f->kind == MX_FIELD_PROGRAMS) mx_programs_release(*(mx_programs *const *)((const char *)p + f->offset));
   if (p && prim->id == MX_PRIM_ppermute) mx_pairs_release(p->axis_name.pairs);
+  if (p && prim->id == MX_PRIM_debug_print) mx_string_release(p->print.format);
 }
 
 static bool program_names_axis(const mx_program *p, const char *name) {
@@ -71,6 +90,17 @@ bool mx_params_name_axis(const mx_primitive *prim, const mx_params *p, const cha
     const mx_programs *l = *(mx_programs *const *)((const char *)p + f->offset);
     for (int i = 0; i < l->n; i++)
       if (program_names_axis(l->items[i], name)) return true;
+  }
+  return false;
+}
+
+bool mx_eqn_is_ordered(const mx_eqn *e) {
+  if (e->prim->effect == MX_EFFECT_ORDERED) return true;
+  for (const mx_field *f = e->prim->fields; e->params && f && f->kind != MX_FIELD_END; f++) {
+    if (f->kind != MX_FIELD_PROGRAMS) continue;
+    const mx_programs *l = *(mx_programs *const *)((const char *)e->params + f->offset);
+    for (int i = 0; i < l->n; i++)
+      if (l->items[i]->ordered) return true;
   }
   return false;
 }
@@ -92,7 +122,8 @@ mx_program *mx_program_retain(mx_program *p) {
 void mx_program_release(mx_program *p) {
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
   mlax_engine *e = p->engine;
-  if (atomic_load(&p->plan)) mx_plan_free(atomic_load(&p->plan));
+  for (int i = 0; i < 2; i++)
+    if (atomic_load(&p->plan[i])) mx_plan_free(atomic_load(&p->plan[i]));
   for (int i = 0; i < p->n_held; i++) params_release(p->held[i].prim, p->held[i].params);
   mx_free(e, p->held, (size_t)p->held_cap * sizeof *p->held);
   for (int i = 0; i < p->n_const; i++) mx_release(p->consts[i]);
@@ -183,6 +214,7 @@ int32_t mx_program_const(mx_ctx *c, mx_program *p, mx_array *x) {
   int32_t v = mx_program_var(c, p, &x->aval);
   if (v < 0) return -1;
   p->consts[p->n_const] = mx_retain(x);
+  atomic_store_explicit(&x->pinned, true, memory_order_relaxed);
   p->const_vars[p->n_const++] = v;
   p->const_hash[slot] = p->n_const;
   return v;
@@ -211,6 +243,7 @@ int32_t mx_program_equation(mx_ctx *c, mx_program *p, const mx_op *o, const int3
   }
   for (int k = 0; k < o->n_out; k++)
     if (mx_program_var(c, p, &o->out_aval[k]) < 0) return -1;
+  p->ordered |= mx_eqn_is_ordered(&e);
   p->eqns[p->n_eqn++] = e;
   return e.out;
 }
@@ -229,7 +262,7 @@ static void drop_dead(mx_program *p, int32_t *live) {
   for (int k = 0; k < p->n_out; k++) live[p->outs[k]] = 1;
   for (int i = p->n_eqn - 1; i >= 0; i--) {
     mx_eqn *e = &p->eqns[i];
-    bool used = e->prim->effect == MX_EFFECT_ORDERED;
+    bool used = mx_eqn_is_ordered(e);
     for (int k = 0; k < e->n_out; k++) used |= live[e->out + k] != 0;
     if (!used) e->n_out = 0; /* marked as dead */
     else
@@ -237,7 +270,7 @@ static void drop_dead(mx_program *p, int32_t *live) {
   }
   int n = 0;
   for (int i = 0; i < p->n_eqn; i++)
-    if (p->eqns[i].n_out || p->eqns[i].prim->effect == MX_EFFECT_ORDERED) p->eqns[n++] = p->eqns[i];
+    if (p->eqns[i].n_out || mx_eqn_is_ordered(&p->eqns[i])) p->eqns[n++] = p->eqns[i];
   p->n_eqn = n;
 }
 
@@ -269,14 +302,17 @@ static bool renumber_consts(mx_ctx *c, mx_program *p, const int32_t *live, int32
 
 static void renumber(mx_program *p, int32_t *to, mx_aval **avals) {
   int next = p->n_in + p->n_const;
-  for (int i = 0; i < p->n_eqn; i++)
-    for (int k = 0; k < p->eqns[i].n_out; k++) to[p->eqns[i].out + k] = next++;
+  for (int i = 0; i < p->n_eqn; i++) {
+    mx_eqn *e = &p->eqns[i];
+    int first = next;
+    for (int k = 0; k < e->n_out; k++) to[e->out + k] = next++;
+    e->out = first;
+  }
   for (int v = 0; v < p->n_var; v++)
     if (to[v] >= 0) avals[to[v]] = p->avals[v];
   for (int i = 0; i < p->n_eqn; i++) {
     mx_eqn *e = &p->eqns[i];
     for (int k = 0; k < e->n_in; k++) e->in[k] = to[e->in[k]];
-    e->out = to[e->out];
   }
   for (int k = 0; k < p->n_out; k++) p->outs[k] = to[p->outs[k]];
   memcpy(p->avals, avals, (size_t)next * sizeof *avals);

@@ -26,8 +26,10 @@ typedef struct mx_program {
   atomic_int refs;
   mlax_engine *engine;
   mx_arena arena;
-  bool collective;      /* it names an axis of an enclosing vmap */
-  _Atomic(void *) plan; /* compile/: the plan of a program inside others; freed through mx_plan_free */
+  bool collective;         /* it names an axis of an enclosing vmap */
+  bool ordered;            /* an equation of it is (mx_eqn_is_ordered) */
+  _Atomic(void *) plan[2]; /* compile/: the plan of a program inside others, and the one for debug.nans; freed through
+                              mx_plan_free */
   int n_in, n_const, n_var, n_eqn, n_out;
   mx_aval **avals;   /* n_var */
   mx_array **consts; /* n_const, variables n_in .. n_in + n_const - 1 (in a finished program) */
@@ -56,7 +58,7 @@ typedef struct mx_list {
 bool mx_list_add(mx_ctx *c, mx_list *l, mx_array *x);
 void mx_list_release(mx_ctx *c, mx_list *l);
 
-/* The programs inside a primitive's params, and the pairs of ppermute: counted and immutable. */
+/* The programs inside a primitive's params, the pairs of ppermute, a text: counted and immutable. */
 typedef struct mx_programs {
   atomic_int refs;
   int n;
@@ -73,6 +75,17 @@ typedef struct mx_pairs {
 } mx_pairs;
 mx_pairs *mx_pairs_new(mx_ctx *c, int n);
 void mx_pairs_release(mx_pairs *p);
+typedef struct mx_string {
+  atomic_int refs;
+  mlax_engine *engine;
+  size_t length;
+  char text[]; /* and a zero */
+} mx_string;
+mx_string *mx_string_new(mx_ctx *c, const char *text, size_t length);
+void mx_string_release(mx_string *s);
+/* Whether an equation must run though nobody uses its results, and after those before it: it, or what its programs
+ * hold, has an ordered effect. */
+bool mx_eqn_is_ordered(const mx_eqn *e);
 /* Whether a primitive, or what its programs hold, is a collective over the axis (NULL: over any). */
 bool mx_params_name_axis(const mx_primitive *prim, const mx_params *p, const char *name);
 

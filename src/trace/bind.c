@@ -66,6 +66,8 @@ bool mx_usable(mx_ctx *c, const mx_array *x) {
   if (x->tag == MX_VALUE) return true;
   const char *made = mx_site_text(c, x->site);
   if (x->tag == MX_FREED) return mx_fail(c, MLAX_STATE, "the array was freed at %s", made), false;
+  if (x->tag == MX_DONATED)
+    return mx_fail(c, MLAX_STATE, "the array was donated to the function called at %s (donate_argnums)", made), false;
   if (x->tag == MX_ABSTRACT) return mx_fail(c, MLAX_STATE, "an array of eval_shape has a shape but no values"), false;
   if (x->trace->live) return true;
   mx_fail(c, MLAX_STATE,

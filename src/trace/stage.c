@@ -115,11 +115,20 @@ static void last_uses(const mx_program *p, int32_t *last) {
   for (int k = 0; k < p->n_out; k++) last[p->outs[k]] = p->n_eqn;
 }
 
-/* A check of positions that is made only where pred holds, and where its own predicate does. */
-static int guarded(mx_ctx *c, const mx_eqn *e, mx_array *pred, mx_array **operands) {
-  if (!pred || e->prim->id != MX_PRIM_check_index) return e->n_in;
-  operands[1] = e->n_in > 1 ? mx_and(c, operands[1], pred) : pred;
-  return 2;
+/* A check of positions, or a print, is made only where pred holds, and where its own predicate does: its last operand,
+ * for which there is room. */
+static const mx_params *guard(mx_ctx *c, const mx_eqn *e, mx_array *pred, mx_array **operands, int *n,
+                              mx_params *changed) {
+  bool check = e->prim->id == MX_PRIM_check_index, print = e->prim->id == MX_PRIM_debug_print;
+  *n = e->n_in;
+  if (!pred || (!check && !print)) return e->params;
+  int last = check ? 1 : e->n_in - (int)e->params->print.guarded;
+  operands[last] = last < e->n_in ? mx_and(c, operands[last], pred) : pred;
+  *n = last + 1;
+  if (check) return e->params;
+  *changed = *e->params;
+  changed->print.guarded = true;
+  return changed;
 }
 
 static bool eval_equation(mx_ctx *c, const mx_program *p, int i, mx_array **env, mx_array *pred, mx_array **operands) {
@@ -127,7 +136,10 @@ static bool eval_equation(mx_ctx *c, const mx_program *p, int i, mx_array **env,
   for (int k = 0; k < e->n_in; k++) operands[k] = env[e->in[k]];
   int mark = mx_frame_mark(c);
   c->site = e->site;
-  bool ok = mx_bind(c, e->prim, e->params, operands, guarded(c, e, pred, operands), env + e->out, e->n_out);
+  int n;
+  mx_params changed;
+  const mx_params *params = guard(c, e, pred, operands, &n, &changed);
+  bool ok = mx_bind(c, e->prim, params, operands, n, env + e->out, e->n_out);
   for (int k = 0; ok && k < e->n_out; k++) mx_retain(env[e->out + k]);
   mx_frame_release(c, mark);
   return ok;
@@ -175,9 +187,9 @@ bool mx_program_eval_given(mx_ctx *c, const mx_program *p, mx_array **env) {
 }
 
 bool mx_program_eval_where(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_array *pred, mx_array **out) {
-  int widest = 2;
+  int widest = 2; /* and one for a predicate */
   for (int i = 0; i < p->n_eqn; i++)
-    if (p->eqns[i].n_in > widest) widest = p->eqns[i].n_in;
+    if (p->eqns[i].n_in >= widest) widest = p->eqns[i].n_in + 1;
   size_t n = (size_t)p->n_var + 1;
   mx_array **env = mx_new(c, n * sizeof *env), **operands = mx_new(c, (size_t)widest * sizeof *operands);
   int32_t *last = mx_new(c, n * sizeof *last);

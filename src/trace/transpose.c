@@ -172,6 +172,7 @@ bool mx_program_transpose(mx_ctx *c, const mx_program *p, const bool *linear_in,
   if (ok) mx_frame_return(c, mark, ct_in, p->n_in);
   else mx_frame_release(c, mark);
   ok = ok && !mx_failed(c);
+  if (!ok && !c->error_site) c->error_site = c->site; /* the line of the operation whose derivative failed */
   walk_end(c, &w);
   c->site = site;
   return ok;

@@ -166,6 +166,26 @@ static void test_choices(void **state) {
   world_close(&w);
 }
 
+/* Gamma's derivative against quadrature in 40 digits: in the series, the fraction, and the expansion for large a. */
+static void test_loggamma_grad(void **state) {
+  (void)state;
+  static const double known[][3] = {{0.01, -200, 19943.911454213},
+                                    {0.3, 1.1114010913797, 1.3436453003067},
+                                    {2.5, 2.3423531707795, 0.19227122924844},
+                                    {100, 4.8675344504556, 0.0087600341987479},
+                                    {9999, 9.2398006256362, 9.8540765065748e-05},
+                                    {10001, 9.2399977130155, 9.8521202739171e-05},
+                                    {1e6, 13.818506066944, 9.9850315968329e-07}};
+  world w;
+  mx_ctx *c = world_open(&w, 1);
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    mx_array *a = mx_scalar(c, MLAX_FLOAT64, known[i][0]), *log_x = mx_scalar(c, MLAX_FLOAT64, known[i][1]);
+    double got = mx_array_item_double(mx_loggamma_grad(c, a, log_x));
+    if (fabs(got - known[i][2]) > 1e-11 * known[i][2]) fail_msg("%zu: %.17g, want %.17g", i, got, known[i][2]);
+  }
+  world_close(&w);
+}
+
 /* -- ranges ------------------------------------------------------------------------------------------------------- */
 
 static void assert_within(const mx_array *x, double least, double most) {
@@ -347,7 +367,9 @@ static bool use_all(mlax_engine *e, void *arg) {
   mx_array *key = key_of(&c, 1), *one = mx_scalar(&c, MLAX_FLOAT32, 1);
   bool ok = mx_random_normal(&c, key, &four, MLAX_FLOAT32) && mx_random_permutation(&c, key, 5) &&
             mx_random_uniform_between(&c, key, &four, MLAX_FLOAT32, one, one) &&
-            mx_random_choice(&c, key, 5, &four, true, NULL);
+            mx_random_choice(&c, key, 5, &four, true, NULL) && mx_random_beta(&c, key, one, one, &four, MLAX_FLOAT32) &&
+            mx_random_dirichlet(&c, key, mx_full(&c, MLAX_FLOAT32, &four, 1), &none, MLAX_FLOAT32) &&
+            mx_random_poisson(&c, key, mx_scalar(&c, MLAX_FLOAT32, 20), &four, MLAX_INT32);
   mx_frame_release(&c, 0);
   mx_ctx_close(&c);
   return ok;
@@ -361,19 +383,13 @@ static void test_failing_allocations(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_vectors),
-      cmocka_unit_test(test_layouts),
-      cmocka_unit_test(test_keys),
-      cmocka_unit_test(test_bits),
-      cmocka_unit_test(test_floats),
-      cmocka_unit_test(test_choices),
-      cmocka_unit_test(test_ranges),
-      cmocka_unit_test(test_full_range),
-      cmocka_unit_test(test_picks),
-      cmocka_unit_test(test_misuse),
-      cmocka_unit_test(test_batch),
-      cmocka_unit_test(test_derivative),
-      cmocka_unit_test(test_failing_allocations),
+      cmocka_unit_test(test_vectors),       cmocka_unit_test(test_layouts),
+      cmocka_unit_test(test_keys),          cmocka_unit_test(test_bits),
+      cmocka_unit_test(test_floats),        cmocka_unit_test(test_choices),
+      cmocka_unit_test(test_loggamma_grad), cmocka_unit_test(test_ranges),
+      cmocka_unit_test(test_full_range),    cmocka_unit_test(test_picks),
+      cmocka_unit_test(test_misuse),        cmocka_unit_test(test_batch),
+      cmocka_unit_test(test_derivative),    cmocka_unit_test(test_failing_allocations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,7 +102,7 @@ case("mlax.logical_not", function() return bools:logical_not() end)
 each("mlax.", mlax, [[add sub mul div pow mod floordiv atan2 maximum minimum hypot logaddexp copysign eq ne lt le gt ge]],
   function(f) return f(a, b), f(a, 2), f(a, v) end)
 each("mlax.", mlax, "logical_and logical_or logical_xor", function(f) return f(bools, bools) end)
-each("mlax.lax.", lax, "nextafter polygamma", function(f) return f(a, b) end)
+each("mlax.lax.", lax, "nextafter polygamma loggamma_grad", function(f) return f(a, b) end)
 each("mlax.lax.", lax, "and or xor shift_left shift_right", function(f) return f(ints, ints) end)
 case("mlax.lax.not", function() return lax["not"](ints) end)
 case("operators", function()
@@ -202,6 +202,10 @@ end)
 case("mlax.random.bits", function() return random.bits(key, {3}, "uint8") end)
 each("mlax.random.", random, "uniform normal gumbel exponential laplace cauchy logistic", function(f) return f(key, {2, 3}), f(key) end)
 case("mlax.random.truncated_normal", function() return random.truncated_normal(key, -1, 1, {3}) end)
+case("mlax.random.gamma", function() return random.gamma(key, a), mlax.grad(function(x) return random.gamma(key, x):sum() end)(a) end)
+case("mlax.random.beta", function() return random.beta(key, a, 2, {2, 3}) end)
+case("mlax.random.dirichlet", function() return random.dirichlet(key, a) end)
+case("mlax.random.poisson", function() return random.poisson(key, 4, {3}), random.poisson(key, 40, {3}) end)
 case("mlax.random.bernoulli", function() return random.bernoulli(key, 0.5, {3}) end)
 case("mlax.random.randint", function() return random.randint(key, {3}, 1, 6) end)
 case("mlax.random.permutation", function() return random.permutation(key, 5), random.permutation(key, a) end)
@@ -354,6 +358,10 @@ case("mlax.jit", function()
   return f(a, 1), f(a, 1), f(b, 1), f(a, 2)
 end)
 case("a compiled step", function() return cases.step(a, b) end)
+case("jit donated", function()
+  local f = mlax.jit(function(x, y) return x + y end, {donate_argnums = 1})
+  return f(a + 1, b), f(a + 2, b)
+end)
 case("jit.traces", function() return mlax.jit(loss):traces() end)
 case("jit.explain", function()
   local f = mlax.jit(function(x) return x * 2 end)
@@ -711,6 +719,27 @@ case("mlax.plot.scatter", function() mlax.plot.scatter(v, v, quiet) end)
 case("mlax.plot.hist", function() mlax.plot.hist(v, {write = sink, width = 40, bins = 3}) end)
 case("mlax.plot.image", function() mlax.plot.image(a, {write = sink, width = 20}) end)
 case("mlax.plot.confusion", function() mlax.plot.confusion(metrics.confusion_matrix(labels, labels, 3), {write = sink}) end)
+
+-- -- debugging -----------------------------------------------------------------------------------------------------------
+
+case("mlax.debug.nans", function()
+  mlax.debug.nans(true)
+  local ok, message = pcall(function() return mlax.jit(function(x) return x:log() end)(-a) end)
+  mlax.debug.nans(false)
+  assert(not ok)
+  if type(message) == "string" and message:find("memory", 1, true) then error(message, 0) end
+end)
+case("mlax.debug.print", function()
+  local print = print
+  _G.print = function() end
+  local ok, message = pcall(function()
+    mlax.debug.print("%s %g", a, v:sum())
+    return mlax.jit(mlax.vmap(function(x) mlax.debug.print("%s of %d", x, 3) return x end))(a)
+  end)
+  _G.print = print
+  if not ok then error(message, 0) end
+end)
+case("mlax.gradcheck", function() return assert(mlax.gradcheck(function(x) return x:sin() end, {v})) end)
 
 -- -- system -------------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ static const uint16_t tenths[MX_PRIM_COUNT] = {
     [MX_PRIM_erfc] = 150,    [MX_PRIM_lgamma] = 400,   [MX_PRIM_digamma] = 800,  [MX_PRIM_polygamma] = 5000,
     [MX_PRIM_erf_inv] = 100, [MX_PRIM_nextafter] = 40, [MX_PRIM_pow] = 20,       [MX_PRIM_mod] = 10,
     [MX_PRIM_exp] = 3,       [MX_PRIM_log] = 3,        [MX_PRIM_tanh] = 4,       [MX_PRIM_sigmoid] = 4,
-    [MX_PRIM_sin] = 8,       [MX_PRIM_cos] = 8,        [MX_PRIM_logaddexp] = 20,
+    [MX_PRIM_sin] = 8,       [MX_PRIM_cos] = 8,        [MX_PRIM_logaddexp] = 20, [MX_PRIM_loggamma_grad] = 5000,
 };
 
 static double cost(int id, int dtype, bool math) {

@@ -17,6 +17,8 @@ MX_CPU_FAMILY(dot);
 MX_CPU_FAMILY(index);
 MX_CPU_FAMILY(sort);
 MX_CPU_FAMILY(random);
+MX_CPU_FAMILY(random_draw); /* the part of random that draws by rejection */
+MX_CPU_FAMILY(debug);
 MX_CPU_FAMILY(conv);
 MX_CPU_FAMILY(window);
 MX_CPU_FAMILY(linalg);

@@ -1,5 +1,6 @@
-/* random.c: threefry2x32. Keys and counters come with any strides, mostly one key for all and a counter that is zero;
- * they are brought into rows of BLOCK elements, which the loops of simd/threefry.c hash. */
+/* random.c: threefry2x32 (gamma and Poisson stand in random_draw.c). Keys and counters come with any strides, mostly
+ * one key for all and a counter that is zero; they are brought into rows of BLOCK elements, which the loops of
+ * simd/threefry.c hash. */
 #include "cpu_impl.h"
 #include "simd/threefry.h"
 
@@ -52,6 +53,7 @@ static void threefry_chunk(void *arg, int chunk) {
 }
 
 bool mx_cpu_random(mx_ctx *c, const mx_kernel_args *k) {
+  if (k->prim->id != MX_PRIM_threefry2x32) return mx_cpu_random_draw(c, k);
   threefry_work w = {.loops = MX_SIMD_PICK(mx_threefry_loops), .k = k};
   for (int i = 0; i < 4; i++) mx_strides_broadcast(k->in[i].aval, k->in[i].strides, k->out[0].aval, w.strides[i]);
   w.chunks = mx_chunks(c->engine, k->out[0].aval->size, 1);
