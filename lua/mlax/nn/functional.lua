@@ -317,6 +317,12 @@ function F.attention_weights(op, q, k, o)
   if o.mask then
     local mask = check.array(op, "mask", o.mask)
     if mask.dtype ~= "bool" then check.fail(op, "mask must be a bool array (got %s)", check.show(mask)) end
+    for axis = -1, -math.min(mask.ndim, 2), -1 do
+      local length, need = mask:dim(axis), logits:dim(axis)
+      if length ~= 1 and length ~= need then
+        check.fail(op, "axis %d of mask must have length %d or 1, for logits {..., len_q, len_k} (got %s)", axis, need, check.show(mask))
+      end
+    end
     logits = where(mask, logits, low)
   end
   if o.causal then

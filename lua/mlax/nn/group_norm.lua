@@ -34,7 +34,7 @@ function GroupNorm:forward(x)
   local grouped, axes = x:reshape{-1, self.groups, n // self.groups}, {1, 3}
   if x.size == 0 then return x end
   local y = functional.layer_norm(grouped, axes, {epsilon = self.epsilon}):reshape(shape)
-  return norms.affine(self, y, {n})
+  return norms.affine(self, "GroupNorm", y, {n}, {n})
 end
 
 return GroupNorm

@@ -20,8 +20,8 @@ function LayerNorm:setup(x) norms.setup(self, (norms.shapes("LayerNorm", check.a
 --- x of floats -> the same shape and dtype.
 function LayerNorm:forward(x)
   x = check.array("LayerNorm", "x", x)
-  local _, aligned = norms.shapes("LayerNorm", x, self.axis)
-  return norms.affine(self, functional.layer_norm(x, self.axis, {epsilon = self.epsilon}), aligned)
+  return norms.affine(self, "LayerNorm", functional.layer_norm(x, self.axis, {epsilon = self.epsilon}),
+    norms.shapes("LayerNorm", x, self.axis))
 end
 
 return LayerNorm

@@ -20,8 +20,7 @@ function RMSNorm:setup(x) norms.setup(self, (norms.shapes("RMSNorm", check.array
 --- x of floats -> the same shape and dtype.
 function RMSNorm:forward(x)
   x = check.array("RMSNorm", "x", x)
-  local _, aligned = norms.shapes("RMSNorm", x, self.axis)
-  return norms.affine(self, functional.rms_norm(x, self.axis, {epsilon = self.epsilon}), aligned)
+  return norms.affine(self, "RMSNorm", functional.rms_norm(x, self.axis, {epsilon = self.epsilon}), norms.shapes("RMSNorm", x, self.axis))
 end
 
 return RMSNorm
