@@ -5,7 +5,7 @@
 local core = require "mlax.core"
 local check = require "mlax.check"
 
-local mlax, tree = core.mlax, core.tree
+local mlax = core.mlax
 local Module, Parameter = mlax.Module, mlax.Parameter
 
 -- -- flattening by name -----------------------------------------------------------------------------------------------
