@@ -170,7 +170,7 @@ describe("{svg = path}", function()
   end)
 
   it("holds images, with neighbours of one colour as one rectangle", function()
-    local text = picture(plot.image, {labels = {"x"}}, {mlax.array{{0, 0, 1}, {1, 1, 1}}})
+    local text = picture(plot.image, {scale = 1, labels = {"x"}}, {mlax.array{{0, 0, 1}, {1, 1, 1}}})
     assert.equal(1 + 3, count(text, "<rect"))
     assert.truthy(text:find('fill="#ffffff"', 1, true))
     assert.truthy(text:find(">x</text>", 1, true))

@@ -55,18 +55,21 @@ local function sorted_keys(t)
   return keys
 end
 
--- Calls visit(path, node) for every Module and Parameter, parents first. Where visit gives true, what is inside is left out.
-local function each_node(node, path, visit)
+-- Calls visit(path, node, label) for every Module and Parameter, parents first. Where visit gives true, what is inside is left out. The
+-- label is the path from the module around it, indented by the number of these.
+local function each_node(node, path, visit, depth, around)
+  depth, around = depth or 0, around or ""
+  local function label() return ("  "):rep(depth) .. path:sub(#around + 1):gsub("^%.", "") end
   if mlax.is_module(node) then
-    if visit(path, node) then return end
+    if visit(path, node, label()) then return end
     for name, value in pairs(node) do
-      if core.is_child(value) then each_node(value, path_text(path, name), visit) end
+      if core.is_child(value) then each_node(value, path_text(path, name), visit, depth + 1, path) end
     end
   elseif mlax.is_parameter(node) then
-    if visit(path, node) then return end
-    if node.trainable == nil and node.data ~= nil then each_node(node.data, path_text(path, "data"), visit) end
+    if visit(path, node, label()) then return end
+    if node.trainable == nil and node.data ~= nil then each_node(node.data, path_text(path, "data"), visit, depth, around) end
   elseif type(node) == "table" and getmetatable(node) == nil then
-    for _, key in ipairs(sorted_keys(node)) do each_node(node[key], path_text(path, key), visit) end
+    for _, key in ipairs(sorted_keys(node)) do each_node(node[key], path_text(path, key), visit, depth, around) end
   end
 end
 
@@ -125,28 +128,29 @@ local function flops_of(module, inputs)
 end
 
 -- -- rows -------------------------------------------------------------------------------------------------------------
--- A row is {path, class, shape, trainable or frozen, parameters, bytes, FLOPs}.
+-- A row is {path, class, shape, trainable or frozen, parameters, bytes, FLOPs, label = what stands for a path that is too long}.
 
 local kinds = {[true] = "trainable", [false] = "frozen"}
 
-local function add_module(rows, path, node, run)
+local function add_module(rows, path, node, label, run)
   local name = path == "" and "model" or path
   rows[#rows + 1] = {name, class_name(node), run.shapes[path] or "", "", "", "",
-                     run.inputs[path] and flops_text(flops_of(node, run.inputs[path])) or ""}
+                     run.inputs[path] and flops_text(flops_of(node, run.inputs[path])) or "", label = path == "" and name or label}
   for field, value in pairs(node) do
     if mlax.is_array(value) then
-      rows[#rows + 1] = {path_text(path, field), "constant", shape_text(value), "", "", bytes_text(value.nbytes), ""}
+      rows[#rows + 1] = {path_text(path, field), "constant", shape_text(value), "", "", bytes_text(value.nbytes), "",
+                       label = label:match("^ *") .. "  " .. field}
     end
   end
 end
 
-local function add_parameter(rows, path, p, totals)
+local function add_parameter(rows, path, p, label, totals)
   local size, bytes = 0, 0
   for _, leaf in ipairs(tree.leaves(p.data)) do
     if mlax.is_array(leaf) then size, bytes = size + leaf.size, bytes + leaf.nbytes end
   end
   rows[#rows + 1] = {path, "Parameter", p.data == nil and "empty" or shape_text(p.data), kinds[p.trainable], number_text(size),
-                     bytes_text(bytes), ""}
+                     bytes_text(bytes), "", label = label}
   totals[p.trainable] = totals[p.trainable] + size
   totals.bytes = totals.bytes + bytes
 end
@@ -154,14 +158,14 @@ end
 -- The rows of a model, the totals, and a line for each node that stands in a further place.
 local function rows_of(model, run, same)
   local rows, totals, notes = {}, {[true] = 0, [false] = 0, bytes = 0}, {}
-  each_node(model, "", function(path, node)
+  each_node(model, "", function(path, node, label)
     if same[path] then
       notes[#notes + 1] = {path, same[path] == "" and "model" or same[path]}
       return true
     elseif mlax.is_module(node) then
-      add_module(rows, path, node, run)
+      add_module(rows, path, node, label, run)
     elseif node.trainable ~= nil then
-      add_parameter(rows, path, node, totals)
+      add_parameter(rows, path, node, label, totals)
     end
   end)
   return rows, totals, notes
@@ -178,12 +182,22 @@ local function fit(text, width)
   return "..." .. text:sub(-(width - 3))
 end
 
-local function widths(rows)
+local function natural_widths(rows)
   local w, total = {}, -GAP
   for c = 1, COLUMNS do
     w[c] = 0
     for _, row in ipairs(rows) do w[c] = math.max(w[c], #row[c]) end
     if w[c] > 0 then total = total + w[c] + GAP end
+  end
+  return w, total
+end
+
+-- The widths of the columns. Where the table would be too wide, labels take the place of paths; then columns are cut.
+local function widths(rows)
+  local w, total = natural_widths(rows)
+  if total > MOST then
+    for _, row in ipairs(rows) do row[1] = row.label or row[1] end
+    w, total = natural_widths(rows)
   end
   for _, entry in ipairs(least) do
     local c, width = entry[1], entry[2]
