@@ -62,8 +62,8 @@ end
 
 local layers = {nn.F(patches), nn.Dense(random.key(0), o.width)}
 for i = 1, BLOCKS do layers[#layers + 1] = Block(random.fold_in(random.key(1), i), HEADS, 4 * o.width, DROPOUT) end
-layers[#layers + 1] = nn.F(function(x) return x:mean(1) end)
 layers[#layers + 1] = nn.LayerNorm(random.key(2))
+layers[#layers + 1] = nn.F(function(x) return x:flatten() end)
 layers[#layers + 1] = nn.Dense(random.key(3), 10)
 local model = nn.SeriesRng(layers)
 print(model:summary(train.x[1]):match("[^\n]*$")) -- the line of totals

@@ -1,5 +1,6 @@
 -- The two-minute introduction: how far diabetes will have advanced a year on, from ten measurements of 442 patients (Efron et al. 2004).
--- Arrays, a gradient and a loop; no layers. The fit explains half of the variance (R^2 0.5), as far as any straight line does.
+-- Arrays, a gradient and a loop; no layers. The loss falls from 1 to 0.46: the fit explains half of the variance (R^2 0.54), and so does the
+-- exact solution.
 local USAGE = [[
 mlax lua/examples/linear_regression.lua [--steps N] [--quick] [--help]
   --steps N   steps of gradient descent (default: 500)
@@ -46,6 +47,8 @@ mlax.plot.scatter(test.y, said, {title = "what was said, over what came to be", 
 print(("\nloss %.3f at first, %.3f at the end; R^2 %.3f on the %d patients seen, %.3f on %d others"):format(curve[1], curve[#curve],
   r_squared(predict(p, x), y), #train, r_squared(said, test.y), #test))
 
--- 6. The same in one line: least squares.
+-- 6. The same in one line, without a loop: least squares. Both put the most weight on the same measurement.
 local exact = mlax.linalg.lstsq(x, y)
-print(("greatest difference from the exact weights: %.4f"):format((p.weights - exact):abs():max():item()))
+print(("least squares: R^2 %.3f"):format(r_squared(x:matmul(exact), y)))
+local first = mlax.abs(p.weights):argmax():item()
+print(("greatest weight: %s, %.2f a standard deviation"):format(train.features[first], p.weights[first]:item()))
