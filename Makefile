@@ -1,6 +1,6 @@
 # mlax: `make demo` trains the worked example, `make test` runs every suite; both install and build what is missing.
 #
-#   all (default)  the libraries, the Lua module and the program     demo  test  bench      run them
+#   all (default)  the libraries, the Lua module and the program     demo  test  bench      run them (bench-compare: beside JAX and PyTorch)
 #   deps           installs what building and testing need           env                    prints LUA_PATH, LUA_CPATH
 #   install        PREFIX=/usr/local DESTDIR=                        clean
 #   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
@@ -190,8 +190,12 @@ $(BUILD)/tests/lua/fault.so: $(OBJ)/tests/fault/module.o
 	$(Q)$(LINK) -shared -o $@ $<
 .SECONDARY:
 
+# BENCH: options and words, see tests/bench/README.md. PYTHON: one that has jax, optax and torch.
+PYTHON ?= python3
 bench: all
-	@BUILD=$(BUILD) LUA=$(LUA) sh tests/run bench
+	@for b in tests/bench/*.lua; do $(BUILD)/mlax $$b $(BENCH) || exit 1; done
+bench-compare: all
+	@$(PYTHON) tests/bench/compare.py --mlax $(BUILD)/mlax $(BENCH)
 
 SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 sanitize:
@@ -243,5 +247,5 @@ clean:
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests demo test bench sanitize valgrind clang lint deps env install install-rock clean FORCE
+.PHONY: all ctests demo test bench bench-compare sanitize valgrind clang lint deps env install install-rock clean FORCE
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

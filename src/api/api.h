@@ -161,5 +161,6 @@ void mx_open_jit(lua_State *L);
 void mx_open_io(lua_State *L);
 void mx_open_system(lua_State *L); /* memory, threads, devices, scopes */
 void mx_open_scope(lua_State *L);  /* scope.c, opened by system.c */
+void mx_open_profile(lua_State *L);
 
 #endif

@@ -256,4 +256,5 @@ void mx_open_system(lua_State *L) {
   lua_setfield(L, -2, "_VERSION");
   lua_pop(L, 1);
   mx_open_scope(L);
+  mx_open_profile(L);
 }

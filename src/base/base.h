@@ -43,6 +43,7 @@ struct mlax_engine {
 
 struct mx_trace;
 struct mx_axis;
+struct mx_profile;
 
 typedef struct mx_ctx {
   mlax_engine *engine;
@@ -57,6 +58,8 @@ typedef struct mx_ctx {
   struct mx_trace *trace; /* the current interpreter; NULL: evaluate */
   struct mx_axis *axes;   /* named axes, innermost first */
   const char *batching;   /* the name of the vmap whose rule runs, or NULL */
+
+  struct mx_profile *profile; /* records what steps take (device/); NULL: nobody does */
 
   uint64_t traces;     /* traces begun so far: their serial numbers */
   uint32_t error_site; /* where compiled code failed: the Lua line that made the equation; 0: the current line */
@@ -86,6 +89,7 @@ mlax_status mx_report(mlax_error *to, mlax_status status, const char *format, ..
 uint32_t mx_site_intern(mx_ctx *c, const char *source, int line); /* 0 when there is no memory: "unknown" */
 const char *mx_site_text(const mx_ctx *c, uint32_t site);         /* "f.lua:12", or "?" */
 const char *mx_site_op(const mx_ctx *c, uint32_t site); /* the operation that ran there when it was interned, or NULL */
+uint32_t mx_here(mx_ctx *c);                            /* the Lua line of the operation that runs now */
 
 /* One copy of each name, as long as the context lives; NULL without memory. */
 const char *mx_name_intern(mx_ctx *c, const char *name);

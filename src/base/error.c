@@ -115,6 +115,8 @@ const char *mx_site_text(const mx_ctx *c, uint32_t site) {
   return c->sites && site > 0 && site <= (uint32_t)c->sites->count ? c->sites->text[site - 1] : "?";
 }
 
+uint32_t mx_here(mx_ctx *c) { return c->site ? c->site : c->where ? c->where(c->ud) : 0; }
+
 const char *mx_name_intern(mx_ctx *c, const char *name) { /* as a site without line or operation */
   const char *op = c->op;
   c->op = NULL;

@@ -70,9 +70,12 @@ static bool walk(mx_ctx *c, mx_plan *p, holes *h, int *chain, int *next) {
   while (r < p->n_roots && p->roots[r].first < 0) r++;
   for (int i = 0; i < p->n_steps; i++) {
     for (; r < p->n_roots && p->roots[r].first == i; r++)
-      if (is_here(&p->roots[r], i)) p->roots[r].offset = claim(h, padded(p->roots[r].bytes));
+      if (is_here(&p->roots[r], i)) {
+        int32_t old = p->roots[r].overwrites;
+        p->roots[r].offset = old >= 0 ? p->roots[old].offset : claim(h, padded(p->roots[r].bytes));
+      }
     for (int k = chain[i]; k >= 0; k = next[k])
-      if (!give_back(c, h, p->roots[k].offset, padded(p->roots[k].bytes))) return false;
+      if (!p->roots[k].overwritten && !give_back(c, h, p->roots[k].offset, padded(p->roots[k].bytes))) return false;
   }
   return true;
 }

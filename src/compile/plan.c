@@ -8,12 +8,13 @@ static void *take(mx_ctx *c, mx_plan *p, int n, size_t item) {
 /* -- slots -----------------------------------------------------------------------------------------------------------
  */
 
-static int32_t add_root(mx_plan *p, mx_place place, int index, size_t bytes, int first) {
-  p->roots[p->n_roots] = (mx_root){.place = place, .index = index, .bytes = bytes, .first = first, .last = first};
+int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int first) {
+  p->roots[p->n_roots] =
+      (mx_root){.place = place, .index = index, .bytes = bytes, .first = first, .last = first, .overwrites = -1};
   return p->n_roots++;
 }
 
-static bool new_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset, const int64_t *strides) {
+bool mx_plan_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset, const int64_t *strides) {
   const mx_aval *a = p->program->avals[v];
   mx_slot *s = &p->slots[v];
   *s = (mx_slot){.root = root, .offset = offset, .strides = take(c, p, a->ndim, sizeof(int64_t))};
@@ -28,10 +29,10 @@ static bool new_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t off
 static bool slots_of_inputs(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;
   for (int v = 0; v < g->n_in; v++)
-    if (!new_slot(c, p, v, add_root(p, MX_AT_INPUT, v, mx_nbytes(g->avals[v]), -1), 0, NULL)) return false;
+    if (!mx_plan_slot(c, p, v, mx_plan_root(p, MX_AT_INPUT, v, mx_nbytes(g->avals[v]), -1), 0, NULL)) return false;
   for (int k = 0; k < g->n_const; k++) {
     const mx_array *x = g->consts[k];
-    if (!new_slot(c, p, g->n_in + k, add_root(p, MX_AT_CONST, k, 0, -1), 0, x->strides)) return false;
+    if (!mx_plan_slot(c, p, g->n_in + k, mx_plan_root(p, MX_AT_CONST, k, 0, -1), 0, x->strides)) return false;
   }
   return true;
 }
@@ -47,22 +48,29 @@ static bool try_view(mx_ctx *c, mx_plan *p, const mx_eqn *e, bool *done) {
   int64_t offset = 0, strides[MX_MAX_NDIM];
   if (!e->prim->view(&o, base->strides, &offset, strides)) return true;
   *done = true;
-  return new_slot(c, p, e->out, base->root, base->offset + offset, strides);
+  return mx_plan_slot(c, p, e->out, base->root, base->offset + offset, strides);
 }
 
 static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   mx_step *s = &p->steps[p->n_steps];
-  *s = (mx_step){.kernel = mx_cpu.kernels[e->prim->id], .eqn = e, .tensors = p->n_tensors};
+  *s = (mx_step){
+      .kernel = mx_cpu.kernels[e->prim->id], .eqn = e, .tensors = p->n_tensors, .n_in = e->n_in, .n_out = e->n_out};
   if (!s->kernel) return mx_no_rule(c, e->prim, "compilation"), false;
   for (int k = 0; k < e->n_in; k++) p->tensor_vars[p->n_tensors++] = e->in[k];
   for (int k = 0; k < e->n_out; k++) {
     int32_t v = e->out + k;
-    int32_t root = add_root(p, MX_AT_ARENA, 0, mx_nbytes(p->program->avals[v]), p->n_steps);
-    if (!new_slot(c, p, v, root, 0, NULL)) return false;
+    int32_t root = mx_plan_root(p, MX_AT_ARENA, 0, mx_nbytes(p->program->avals[v]), p->n_steps);
+    if (!mx_plan_slot(c, p, v, root, 0, NULL)) return false;
     p->tensor_vars[p->n_tensors++] = v;
   }
   p->n_steps++;
   return true;
+}
+
+bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
+  bool view;
+  if (!try_view(c, p, e, &view)) return false;
+  return view || add_step(c, p, e);
 }
 
 /* -- lifetimes -------------------------------------------------------------------------------------------------------
@@ -93,10 +101,31 @@ static bool mark_results(mx_ctx *c, mx_plan *p) {
 
 static void mark_lifetimes(mx_plan *p) {
   for (int i = 0; i < p->n_steps; i++)
-    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].eqn->n_in; k++) {
+    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in; k++) {
       mx_root *r = &p->roots[p->slots[p->tensor_vars[t + k]].root];
       if (r->last < i) r->last = i;
     }
+}
+
+/* A result of code may take the place of an operand that dies there, where the code reads it before. */
+static void overwrite_operands(mx_plan *p) {
+  for (int i = 0; i < p->n_steps; i++) {
+    const mx_step *s = &p->steps[i];
+    const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
+    for (int k = 0; s->code && k < s->n_out; k++) {
+      mx_root *to = &p->roots[p->slots[out[k]].root];
+      for (int j = 0; j < s->n_in && to->place == MX_AT_ARENA && to->overwrites < 0; j++) {
+        const mx_slot *operand = &p->slots[in[j]];
+        mx_root *from = &p->roots[operand->root];
+        bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
+                     mx_nbytes(p->program->avals[in[j]]) == from->bytes;
+        if (!whole || from->place != MX_AT_ARENA || from->last != i || from->overwritten) continue;
+        if (!mx_code_in_place(s->code, k, j)) continue;
+        to->overwrites = operand->root;
+        from->overwritten = true;
+      }
+    }
+  }
 }
 
 static bool find_patches(mx_ctx *c, mx_plan *p) {
@@ -115,7 +144,7 @@ static bool find_patches(mx_ctx *c, mx_plan *p) {
 static bool reserve(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;
   int tensors = 0;
-  for (int i = 0; i < g->n_eqn; i++) tensors += g->eqns[i].n_in + g->eqns[i].n_out;
+  for (int i = 0; i < g->n_eqn; i++) tensors += 3 + g->eqns[i].n_in + g->eqns[i].n_out;
   p->roots = take(c, p, g->n_var, sizeof *p->roots);
   p->slots = take(c, p, g->n_var, sizeof *p->slots);
   p->steps = take(c, p, g->n_eqn, sizeof *p->steps);
@@ -123,15 +152,27 @@ static bool reserve(mx_ctx *c, mx_plan *p) {
   return p->roots && p->slots && p->steps && p->tensor_vars;
 }
 
+static bool add_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *members, int n) {
+  const mx_eqn *e = &p->program->eqns[*members];
+  if (n > 1 || (mx_cpu_is_elementwise(e->prim) && p->program->avals[e->out]->size > 0))
+    return mx_plan_group(c, p, f, members, n);
+  return mx_plan_equation(c, p, e);
+}
+
+static bool add_groups(mx_ctx *c, mx_plan *p, const mx_fusion *f) {
+  for (int g = 0, i = 0; g < f->n_group; i = f->ends[g++])
+    if (!add_group(c, p, f, f->eqns + i, f->ends[g] - i)) return false;
+  return true;
+}
+
 static bool build(mx_ctx *c, mx_plan *p) {
-  if (!reserve(c, p) || !slots_of_inputs(c, p)) return false;
-  for (int i = 0; i < p->program->n_eqn; i++) {
-    bool view;
-    if (!try_view(c, p, &p->program->eqns[i], &view)) return false;
-    if (!view && !add_step(c, p, &p->program->eqns[i])) return false;
-  }
-  if (!mark_results(c, p)) return false;
+  mx_arena memory = {.engine = c->engine};
+  mx_fusion f;
+  bool ok = reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, true, &memory, &f) && add_groups(c, p, &f);
+  mx_arena_release(&memory);
+  if (!ok || !mark_results(c, p)) return false;
   mark_lifetimes(p);
+  overwrite_operands(p);
   return mx_plan_place(c, p) && find_patches(c, p);
 }
 

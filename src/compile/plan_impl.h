@@ -1,7 +1,9 @@
-/* plan_impl.h: what building (plan.c), placing (place.c) and running (run.c) a plan share. */
+/* plan_impl.h: what grouping (fuse.c), building (plan.c, group.c), placing (place.c) and running (run.c) a plan share.
+ */
 #ifndef MX_PLAN_IMPL_H
 #define MX_PLAN_IMPL_H
 
+#include "../device/cpu/machine.h"
 #include "compile.h"
 
 typedef enum { MX_AT_INPUT, MX_AT_CONST, MX_AT_ARENA, MX_AT_RESULT } mx_place;
@@ -12,7 +14,9 @@ typedef struct mx_root {
   int index;      /* input, constant or result number */
   int64_t offset; /* ARENA: in bytes */
   size_t bytes;
-  int first, last; /* the steps between which it lives; results live to the end */
+  int first, last;    /* the steps between which it lives; results live to the end */
+  int32_t overwrites; /* ARENA: the root whose place it takes as that dies, or -1 */
+  bool overwritten;
 } mx_root;
 
 /* A variable: a view of a root. */
@@ -23,11 +27,28 @@ typedef struct mx_slot {
   int64_t *strides; /* ndim, in the plan's arena */
 } mx_slot;
 
+/* One kernel call, or code for elementwise equations. */
 typedef struct mx_step {
   mx_kernel kernel;
-  const mx_eqn *eqn;
-  int tensors; /* its first tensor: operands, then results */
+  const mx_code *code; /* instead of the kernel */
+  const mx_eqn *eqn;   /* of a group: the last */
+  int tensors;         /* its first tensor: operands, then results */
+  int n_in, n_out;
+  const char *label; /* of a group: its primitives, "mul+add+exp"; else NULL */
+  double flops;      /* of a group */
 } mx_step;
+
+/* Equations in the order of execution, in groups: the members of group g are eqns[ends[g - 1]] ... eqns[ends[g] - 1].
+ */
+typedef struct mx_fusion {
+  int32_t *eqns, *ends;
+  int n_eqn, n_group;
+  bool *used_outside; /* by variable: it is read by another group, or a result */
+} mx_fusion;
+/* The groups of a program, in `keep`; each equation alone if not `joined`. */
+bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, mx_arena *keep, mx_fusion *out);
+/* Whether an equation's result is its first operand's elements in the same order. */
+bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e);
 
 /* What one run needs for itself: tensors with the addresses filled in, and the arena they point into. */
 typedef struct mx_run {
@@ -55,6 +76,13 @@ struct mx_plan {
   size_t arena_bytes;
   _Atomic(mx_run *) spare; /* one run that rests */
 };
+
+/* plan.c, for group.c */
+int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int first);
+bool mx_plan_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset, const int64_t *strides);
+bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e); /* a view, or a step of its own */
+/* A step for the elementwise equations of a group, after those of its views that need no computing. */
+bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *members, int n);
 
 /* Gives every ARENA root an offset such that roots that live at once do not overlap. */
 bool mx_plan_place(mx_ctx *c, mx_plan *p);

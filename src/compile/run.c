@@ -58,22 +58,42 @@ static void patch(mx_plan *p, mx_run *r, char *const *in, char *const *results) 
   }
 }
 
-static bool run_step(mx_ctx *c, const mx_plan *p, const mx_run *r, const mx_step *s) {
+static mx_kernel_args step_args(const mx_step *s, const mx_tensor *in) {
   const mx_eqn *e = s->eqn;
-  const mx_tensor *in = r->tensors + s->tensors, *out = in + e->n_in;
-  bool empty = e->prim->effect == MX_EFFECT_NONE;
-  for (int k = 0; k < e->n_out; k++) empty &= out[k].aval->size == 0;
-  if (empty) return true;
-  mx_kernel_args args = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out, .in = in, .out = out};
-  if (s->kernel(c, &args)) return true;
-  if (!c->error_site) c->error_site = e->site;
-  (void)p;
+  return (mx_kernel_args){
+      .prim = e->prim, .p = e->params, .n_in = s->n_in, .n_out = s->n_out, .in = in, .out = in + s->n_in};
+}
+
+static bool run_kernel(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
+  mx_kernel_args args = step_args(s, in);
+  bool empty = args.prim->effect == MX_EFFECT_NONE;
+  for (int k = 0; k < s->n_out; k++) empty &= args.out[k].aval->size == 0;
+  return empty || s->kernel(c, &args);
+}
+
+static bool run_work(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
+  return s->code ? mx_cpu_run(c, s->code, in, in + s->n_in) : run_kernel(c, s, in);
+}
+
+static bool run_profiled(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
+  mx_kernel_args args = step_args(s, in);
+  mx_profile_span span;
+  if (!mx_profile_enter(c, &args, s->label, s->flops, s->eqn->site, &span)) return false;
+  bool ok = run_work(c, s, in);
+  mx_profile_leave(c, &span);
+  return ok;
+}
+
+static bool run_step(mx_ctx *c, const mx_run *r, const mx_step *s) {
+  const mx_tensor *in = r->tensors + s->tensors;
+  if (c->profile ? run_profiled(c, s, in) : run_work(c, s, in)) return true;
+  if (!c->error_site) c->error_site = s->eqn->site;
   return false;
 }
 
 static bool run_steps(mx_ctx *c, mx_plan *p, mx_run *r) {
   for (int i = 0; i < p->n_steps; i++)
-    if (!mx_poll(c) || !run_step(c, p, r, &p->steps[i])) return false;
+    if (!mx_poll(c) || !run_step(c, r, &p->steps[i])) return false;
   return true;
 }
 

@@ -32,6 +32,56 @@ typedef struct mx_device {
 
 extern const mx_device mx_cpu;
 
+/* -- profile (profile.c): what each step took, while one records ---------------------------------------------------
+ */
+
+/* A step that runs between enter and leave; a->p and the tensors' addresses are not read later. label: the name of a
+ * step that is more than its primitive, which then has these flops; NULL: it is the primitive. site: the Lua line that
+ * made it; 0: the line that runs now. False: no memory, and leave must not follow. */
+typedef struct mx_profile_span {
+  struct mx_profile *profile;
+  int row, event;       /* event -1: there was no room */
+  int64_t start, outer; /* outer: nanoseconds of the steps before it in the step around */
+} mx_profile_span;
+bool mx_profile_enter(mx_ctx *c, const mx_kernel_args *a, const char *label, double flops, uint32_t site,
+                      mx_profile_span *s);
+void mx_profile_leave(mx_ctx *c, const mx_profile_span *s);
+bool mx_profile_kernel(mx_ctx *c, mx_kernel kernel, const mx_kernel_args *a);
+
+/* How an eager operation calls its kernel. */
+static inline bool mx_kernel_run(mx_ctx *c, mx_kernel kernel, const mx_kernel_args *a) {
+  return c->profile ? mx_profile_kernel(c, kernel, a) : kernel(c, a);
+}
+
+typedef struct mx_profile mx_profile;
+mx_profile *mx_profile_new(mx_ctx *c);
+void mx_profile_free(mx_profile *p); /* stopped before; NULL is allowed */
+void mx_profile_start(mx_ctx *c, mx_profile *p);
+void mx_profile_stop(mx_ctx *c, mx_profile *p); /* does nothing where p does not record in c */
+
+/* Calls of one step from one Lua line on operands of the same avals. */
+typedef struct mx_profile_step {
+  const char *name;
+  uint32_t site;
+  const mx_aval *result; /* the first; NULL: it has none */
+  int64_t calls;
+  double seconds;      /* without the steps inside, where it is control flow */
+  double flops, bytes; /* of all calls; 0 for control flow, whose work is that of the steps inside */
+} mx_profile_step;
+typedef struct mx_profile_total {
+  double seconds, inside; /* from start to stop; in steps */
+  int64_t steps, left;    /* that ran; those that are not in the trace, for want of room */
+} mx_profile_total;
+/* The number of the step that comes after `step` in the order of time, the heaviest after -1; -1: there is none. */
+int mx_profile_next(const mx_profile *p, int step);
+mx_profile_step mx_profile_at(const mx_profile *p, int step);
+mx_profile_total mx_profile_sum(const mx_profile *p);
+/* Writes a Chrome trace; MLAX_IO where the file cannot be written. */
+bool mx_profile_write(mx_ctx *c, const mx_profile *p, const char *path);
+
+/* -- for kernels -----------------------------------------------------------------------------------------------------
+ */
+
 /* Row-major copy of t in scratch memory (t's own data where it is row-major already; then *bytes is 0). Freed by
  * mx_scratch_free. */
 void *mx_cpu_contiguous(mx_ctx *c, const mx_tensor *t, size_t *bytes);

@@ -62,8 +62,6 @@ mx_array *mx_tracer_new(mx_ctx *c, mx_trace *t, mx_tag tag, const mx_aval *a) {
   return mx_keep(c, x);
 }
 
-uint32_t mx_here(mx_ctx *c) { return c->site ? c->site : c->where ? c->where(c->ud) : 0; }
-
 bool mx_usable(mx_ctx *c, const mx_array *x) {
   if (x->tag == MX_VALUE) return true;
   const char *made = mx_site_text(c, x->site);

@@ -18,8 +18,6 @@ void mx_trace_end(mx_ctx *c, mx_trace *t);
 /* The tracer that t keeps for x, or NULL where x is a constant to t. */
 static inline bool mx_owns(const mx_trace *t, const mx_array *x) { return mx_is_tracer(x) && x->trace == t; }
 mx_array *mx_tracer_new(mx_ctx *c, mx_trace *t, mx_tag tag, const mx_aval *a); /* in the frame */
-/* The Lua line of the operation that runs now. */
-uint32_t mx_here(mx_ctx *c);
 
 /* Room for n items: the caller's `few` where they suffice, else from the engine. */
 static inline void *mx_room(mx_ctx *c, void *few, int n_few, int n, size_t item) {

@@ -1,6 +1,6 @@
 /* test_elementwise.c: the kernels of the elementwise and convert families and the strided copies, against libm, against
  * arithmetic in wider types, and against element-by-element references; every instruction set that this machine has. */
-#include "../../src/device/cpu/map.h"
+#include "../../src/device/cpu/machine.h"
 #include "../../src/device/cpu/special.h"
 
 #include <math.h>

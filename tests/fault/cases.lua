@@ -669,6 +669,19 @@ case("mlax.scope", function()
   return s:keep{x * 2}
 end)
 case("mlax.time", function() return mlax.time(loss, a) end)
+case("mlax.profile", function()
+  local path = os.tmpname()
+  local stdout = io.stdout
+  rawset(io, "stdout", {write = function() end})
+  local results = table.pack(pcall(mlax.profile, path, function()
+    local total = mlax.scan(function(carry, x) return carry + x:sum(), x * 2 end, v:sum(), a)
+    return (a * b + 1):sum() + total
+  end))
+  rawset(io, "stdout", stdout)
+  os.remove(path)
+  if not results[1] then error(results[2], 0) end
+  return results[2]
+end)
 case("mlax.traceback", function()
   local ok, message = pcall(mlax.grad(function() error("x") end), a)
   return ok, mlax.traceback(message)

@@ -1,5 +1,5 @@
 /* copy.c: strided to row-major, and scratch memory. */
-#include "map.h"
+#include "machine.h"
 
 enum { TILE = 32 }; /* elements on a side */
 

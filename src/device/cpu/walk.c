@@ -1,5 +1,5 @@
 /* walk.c: reading a strided tensor in row-major order, run by run. */
-#include "map.h"
+#include "machine.h"
 
 /* Drops axes of length 1 and merges axes that lie behind one another. */
 static void merge_axes(mx_walk *w, int ndim, const int64_t *shape, const int64_t *strides) {

@@ -1,0 +1,246 @@
+/* fuse.c: which equations run in one pass over the elements.
+ *
+ *     c = mul a b      \                                     a group: elementwise equations of one size, reshapes
+ *     d = add c 1       }  one step {a, b} -> {d, f}         between them; each is computed with the others' values
+ *     f = exp d        /                                     at hand, and only what others use goes to memory
+ *
+ * Equations are taken in order; each joins the groups of its operands where that makes no cycle: no way from the union
+ * through an equation outside back into it. Then the groups are put in order, each as early as its last equation asks.
+ */
+#include "plan_impl.h"
+
+#include <stdlib.h>
+
+enum {
+  MAX_OPS = 48,    /* equations of a group */
+  MAX_VISITS = 400 /* equations looked at for a way back; beyond, the groups stay apart */
+};
+
+typedef struct fusing {
+  mx_ctx *c;
+  const mx_program *p;
+  mx_fusion *f;
+  int32_t *producer;         /* by variable: its equation, or -1 */
+  int32_t *uses, *use_start; /* by equation: the equations that read its results */
+  int32_t *ordered_before;   /* by equation with an ordered effect: the one before it, or -1 */
+  int32_t *group, *next;     /* by equation: its group's first member; the next member */
+  int32_t *tail, *size;      /* by group: its last member, how many they are */
+  int32_t *seen, *stack;
+  int32_t stamp;
+} fusing;
+
+/* -- what may join ---------------------------------------------------------------------------------------------------
+ */
+
+static bool same_size(const mx_program *p, const mx_eqn *e) {
+  return p->avals[e->in[0]]->size == p->avals[e->out]->size;
+}
+
+/* The result is the first operand's elements in the same order. */
+bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e) {
+  switch (e->prim->id) {
+  case MX_PRIM_reshape: return true;
+  case MX_PRIM_broadcast: return same_size(p, e);
+  case MX_PRIM_stop_gradient: return true;
+  case MX_PRIM_convert: return p->avals[e->in[0]]->dtype == p->avals[e->out]->dtype;
+  default: return false;
+  }
+}
+
+static bool may_join(const mx_program *p, const mx_eqn *e) {
+  if (p->avals[e->out]->size == 0) return false;
+  return mx_eqn_is_alias(p, e) || mx_cpu_is_elementwise(e->prim);
+}
+
+/* -- cycles ----------------------------------------------------------------------------------------------------------
+ */
+
+static void push_uses(fusing *f, int32_t i, int32_t a, int32_t b, int *n, bool *back) {
+  for (int32_t k = f->use_start[i]; k < f->use_start[i + 1]; k++) {
+    int32_t g = f->group[f->uses[k]];
+    if (g < 0) continue; /* not looked at yet: no way back leads through it */
+    if (g == a || g == b) *back = true;
+    else if (f->seen[g] != f->stamp) {
+      f->seen[g] = f->stamp;
+      f->stack[(*n)++] = g;
+    }
+  }
+}
+
+/* Whether a way leads from groups a and b through a group outside back into them. */
+static bool makes_cycle(fusing *f, int32_t a, int32_t b) {
+  int n = 0, visits = 0;
+  bool back = false, ignored = false;
+  f->stamp++;
+  for (int32_t i = a; i >= 0; i = f->next[i]) push_uses(f, i, a, b, &n, &ignored);
+  for (int32_t i = b; i >= 0; i = f->next[i]) push_uses(f, i, a, b, &n, &ignored);
+  while (n && !back) {
+    int32_t g = f->stack[--n];
+    for (int32_t i = g; i >= 0 && !back; i = f->next[i]) {
+      if (++visits > MAX_VISITS) return true;
+      push_uses(f, i, a, b, &n, &back);
+    }
+  }
+  return back;
+}
+
+/* -- joining ---------------------------------------------------------------------------------------------------------
+ */
+
+static void append_members(fusing *f, int32_t a, int32_t b) {
+  for (int32_t i = b; i >= 0; i = f->next[i]) f->group[i] = a;
+  f->next[f->tail[a]] = b;
+  f->tail[a] = f->tail[b];
+  f->size[a] += f->size[b];
+}
+
+/* The group of the earlier first equation takes the other's members. */
+static void join(fusing *f, int32_t a, int32_t b) {
+  if (a == b || f->size[a] + f->size[b] > MAX_OPS || makes_cycle(f, a, b)) return;
+  if (a < b) append_members(f, a, b);
+  else append_members(f, b, a);
+}
+
+static void join_operands(fusing *f, int32_t i) {
+  const mx_eqn *e = &f->p->eqns[i];
+  if (!may_join(f->p, e)) return;
+  for (int k = 0; k < e->n_in; k++) {
+    int32_t from = f->producer[e->in[k]];
+    if (from < 0 || !may_join(f->p, &f->p->eqns[from])) continue;
+    if (f->p->avals[e->in[k]]->size == f->p->avals[e->out]->size) join(f, f->group[i], f->group[from]);
+  }
+}
+
+/* -- order -----------------------------------------------------------------------------------------------------------
+ */
+
+static int by_number(const void *a, const void *b) {
+  int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void emit(fusing *f, int32_t g) {
+  mx_fusion *o = f->f;
+  int32_t first = o->n_eqn;
+  f->seen[g] = f->stamp;
+  for (int32_t i = g; i >= 0; i = f->next[i]) o->eqns[o->n_eqn++] = i;
+  qsort(o->eqns + first, (size_t)(o->n_eqn - first), sizeof *o->eqns, by_number);
+  o->ends[o->n_group++] = o->n_eqn;
+}
+
+static void push_group(fusing *f, int32_t eqn, int32_t g, int *n) {
+  if (eqn >= 0 && f->group[eqn] != g && f->seen[f->group[eqn]] != f->stamp) f->stack[(*n)++] = f->group[eqn];
+}
+
+/* Emits the groups that this one needs, then it. The graph of groups has no cycle. */
+static void emit_with_needs(fusing *f, int32_t first) {
+  int n = 0;
+  f->stack[n++] = first;
+  while (n) {
+    int32_t g = f->stack[n - 1];
+    int before = n;
+    if (f->seen[g] != f->stamp) {
+      for (int32_t i = g; i >= 0; i = f->next[i]) {
+        push_group(f, f->ordered_before[i], g, &n);
+        for (int k = 0; k < f->p->eqns[i].n_in; k++) push_group(f, f->producer[f->p->eqns[i].in[k]], g, &n);
+      }
+      if (n > before) continue;
+      emit(f, g);
+    }
+    n--;
+  }
+}
+
+static void put_in_order(fusing *f) {
+  f->stamp++;
+  for (int32_t i = 0; i < f->p->n_eqn; i++)
+    if (--f->size[f->group[i]] == 0 && f->seen[f->group[i]] != f->stamp) emit_with_needs(f, f->group[i]);
+}
+
+/* -- the pass --------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_ordered(const mx_eqn *e) { return e->prim->effect == MX_EFFECT_ORDERED; }
+
+/* Which equations read the results of which; an ordered effect is read by the next. */
+static void find_uses(fusing *f) {
+  const mx_program *p = f->p;
+  int32_t ordered = -1, total = 0;
+  for (int32_t v = 0; v < p->n_var; v++) f->producer[v] = -1;
+  for (int32_t i = 0; i < p->n_eqn; i++) {
+    const mx_eqn *e = &p->eqns[i];
+    for (int k = 0; k < e->n_out; k++) f->producer[e->out + k] = i;
+    for (int k = 0; k < e->n_in; k++)
+      if (f->producer[e->in[k]] >= 0) f->use_start[f->producer[e->in[k]] + 1]++;
+    f->ordered_before[i] = is_ordered(e) ? ordered : -1;
+    if (!is_ordered(e)) continue;
+    if (ordered >= 0) f->use_start[ordered + 1]++;
+    ordered = i;
+  }
+  for (int32_t i = 0; i < p->n_eqn; i++) total = f->use_start[i + 1] += total;
+  for (int32_t i = p->n_eqn - 1; i >= 0; i--) { /* filled from the end; starts move down to where they belong */
+    const mx_eqn *e = &p->eqns[i];
+    if (f->ordered_before[i] >= 0) f->uses[--f->use_start[f->ordered_before[i] + 1]] = i;
+    for (int k = 0; k < e->n_in; k++)
+      if (f->producer[e->in[k]] >= 0) f->uses[--f->use_start[f->producer[e->in[k]] + 1]] = i;
+  }
+  for (int32_t i = 0; i < p->n_eqn; i++) f->use_start[i] = f->use_start[i + 1];
+  f->use_start[p->n_eqn] = total;
+}
+
+static bool reserve(fusing *f, mx_arena *memory, mx_arena *keep) {
+  size_t n = (size_t)f->p->n_eqn + 2, operands = n, *sizes = &operands;
+  for (int i = 0; i < f->p->n_eqn; i++) *sizes += f->p->eqns[i].n_in + 2;
+  struct {
+    int32_t **to;
+    size_t n;
+    mx_arena *from;
+  } all[] = {{&f->producer, (size_t)f->p->n_var + 1, memory},
+             {&f->uses, operands, memory},
+             {&f->use_start, n, memory},
+             {&f->ordered_before, n, memory},
+             {&f->group, n, memory},
+             {&f->next, n, memory},
+             {&f->tail, n, memory},
+             {&f->size, n, memory},
+             {&f->seen, n, memory},
+             {&f->stack, operands, memory},
+             {&f->f->eqns, n, keep},
+             {&f->f->ends, n, keep}};
+  for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+    if (!(*all[k].to = mx_arena_alloc(f->c, all[k].from, all[k].n * sizeof(int32_t)))) return false;
+  return true;
+}
+
+/* A value that stays in its group needs no memory. */
+static void find_outside_uses(fusing *f) {
+  const mx_program *p = f->p;
+  for (int k = 0; k < p->n_out; k++) f->f->used_outside[p->outs[k]] = true;
+  for (int i = 0; i < p->n_eqn; i++)
+    for (int k = 0; k < p->eqns[i].n_in; k++) {
+      int32_t from = f->producer[p->eqns[i].in[k]];
+      if (from < 0 || f->group[from] != f->group[i]) f->f->used_outside[p->eqns[i].in[k]] = true;
+    }
+}
+
+bool mx_fuse(mx_ctx *c, const mx_program *p, bool join_groups, mx_arena *keep, mx_fusion *out) {
+  mx_arena memory = {.engine = c->engine};
+  fusing f = {.c = c, .p = p, .f = out};
+  *out = (mx_fusion){0};
+  bool ok = reserve(&f, &memory, keep);
+  if (ok) ok = (out->used_outside = mx_arena_alloc(c, keep, (size_t)p->n_var + 1)) != NULL;
+  if (ok) {
+    find_uses(&f);
+    for (int32_t i = 0; i < p->n_eqn; i++) f.group[i] = -1;
+    for (int32_t i = 0; i < p->n_eqn; i++) {
+      f.group[i] = f.tail[i] = i;
+      f.next[i] = -1;
+      f.size[i] = 1;
+      if (join_groups) join_operands(&f, i);
+    }
+    find_outside_uses(&f);
+    put_in_order(&f);
+  }
+  mx_arena_release(&memory);
+  return ok;
+}

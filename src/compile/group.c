@@ -1,0 +1,207 @@
+/* group.c: a group of elementwise equations as one step: which values it reads, the code, which values it writes. */
+#include "plan_impl.h"
+
+#include <stdio.h>
+
+enum { MAX_GROUP = 64 };
+
+typedef struct operand {
+  int32_t var;
+  const mx_aval *shape; /* of the equation that reads it */
+} operand;
+
+typedef struct grouping {
+  mx_ctx *c;
+  mx_plan *p;
+  const mx_fusion *f;
+  const int32_t *members; /* those that compute, in order */
+  int n;
+  operand operands[3 * MAX_GROUP];
+  int n_operands;
+  int value[MAX_GROUP]; /* by member */
+  mx_coder coder;
+} grouping;
+
+static const mx_eqn *member(const grouping *g, int i) { return &g->p->program->eqns[g->members[i]]; }
+static const mx_aval *aval(const grouping *g, int32_t v) { return g->p->program->avals[v]; }
+
+static int member_of(const grouping *g, int32_t v) {
+  for (int i = g->n - 1; i >= 0; i--)
+    if (member(g, i)->out == v) return i;
+  return -1;
+}
+
+static bool lies_in_row(const grouping *g, const operand *o) {
+  return g->p->slots[o->var].contiguous && aval(g, o->var)->size == o->shape->size;
+}
+
+/* The operand's number. One variable read in two shapes is two operands, if it is broadcast to them. */
+static int add_operand(grouping *g, int32_t v, const mx_aval *shape) {
+  operand new = {v, shape};
+  for (int k = 0; k < g->n_operands; k++) {
+    const operand *o = &g->operands[k];
+    if (o->var == v && (lies_in_row(g, o) || aval(g, v)->size == 1 || mx_shape_equal(o->shape, shape))) return k;
+  }
+  g->operands[g->n_operands] = new;
+  return g->n_operands++;
+}
+
+static void find_operands(grouping *g) {
+  for (int i = 0; i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    for (int k = 0; k < e->n_in; k++)
+      if (member_of(g, e->in[k]) < 0) add_operand(g, e->in[k], aval(g, e->out));
+  }
+  for (int k = 0; k < g->n_operands; k++)
+    mx_coder_operand(&g->coder, aval(g, g->operands[k].var)->dtype, lies_in_row(g, &g->operands[k]));
+}
+
+static int value_of(grouping *g, int32_t v, const mx_aval *shape) {
+  int i = member_of(g, v);
+  return i < 0 ? add_operand(g, v, shape) : g->value[i];
+}
+
+/* x^2 by a constant */
+static bool is_square(const grouping *g, const mx_eqn *e) {
+  const mx_program *p = g->p->program;
+  int32_t k = e->prim->id == MX_PRIM_pow ? e->in[1] - p->n_in : -1;
+  if (k < 0 || k >= p->n_const || p->consts[k]->tag != MX_VALUE || p->consts[k]->aval.size != 1) return false;
+  int dtype = p->consts[k]->aval.dtype;
+  return mx_is_float(dtype) && mx_load_double(dtype, mx_data(p->consts[k])) == 2;
+}
+
+static void write_code(grouping *g) {
+  for (int i = 0; i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    int in[3];
+    for (int k = 0; k < e->n_in; k++) in[k] = value_of(g, e->in[k], aval(g, e->out));
+    bool square = is_square(g, e);
+    if (mx_eqn_is_alias(g->p->program, e)) g->value[i] = in[0];
+    else
+      g->value[i] = mx_coder_apply(&g->coder, square ? &mx_prim_square : e->prim, in, square ? 1 : e->n_in,
+                                   aval(g, e->out)->dtype);
+  }
+}
+
+/* The first member that has this value and is used outside. */
+static int first_with(const grouping *g, int i) {
+  for (int j = 0; j < i; j++)
+    if (g->value[j] == g->value[i] && g->f->used_outside[member(g, j)->out]) return j;
+  return i;
+}
+
+static void mark_results(grouping *g) {
+  for (int i = 0; i < g->n; i++)
+    if (g->f->used_outside[member(g, i)->out] && first_with(g, i) == i) mx_coder_result(&g->coder, g->value[i]);
+}
+
+/* -- the step --------------------------------------------------------------------------------------------------------
+ */
+
+static void *keep(mx_ctx *c, mx_plan *p, const void *from, size_t bytes) {
+  void *to = mx_arena_alloc(c, &p->memory, bytes);
+  if (to && bytes) memcpy(to, from, bytes);
+  return to;
+}
+
+static mx_code *keep_code(const grouping *g) {
+  const mx_code *from = &g->coder.code;
+  mx_plan *p = g->p;
+  mx_code *to = keep(g->c, p, from, sizeof *from);
+  const mx_aval **shapes = mx_arena_alloc(g->c, &p->memory, (size_t)g->n_operands * sizeof *shapes);
+  if (!to || !shapes) return NULL;
+  for (int k = 0; k < g->n_operands; k++) shapes[k] = g->operands[k].shape;
+  to->shape = shapes;
+  to->ins = keep(g->c, p, from->ins, (size_t)from->n_ins * sizeof *from->ins);
+  to->size = keep(g->c, p, from->size, (size_t)from->n_value * sizeof *from->size);
+  to->at = keep(g->c, p, from->at, (size_t)from->n_value * sizeof *from->at);
+  to->out = keep(g->c, p, from->out, (size_t)from->n_out * sizeof *from->out);
+  return to->ins && to->size && to->at && to->out ? to : NULL;
+}
+
+/* One value may be several variables: those behind the first are views of it. */
+static bool add_results(grouping *g) {
+  mx_plan *p = g->p;
+  for (int i = 0; i < g->n; i++) {
+    int32_t v = member(g, i)->out;
+    if (!g->f->used_outside[v]) continue;
+    int first = first_with(g, i);
+    int32_t root = first == i ? mx_plan_root(p, MX_AT_ARENA, 0, mx_nbytes(aval(g, v)), p->n_steps)
+                              : p->slots[member(g, first)->out].root;
+    if (!mx_plan_slot(g->c, p, v, root, 0, NULL)) return false;
+    if (first == i) p->tensor_vars[p->n_tensors++] = v;
+  }
+  return true;
+}
+
+enum { LABEL_NAMES = 4, LABEL_BYTES = 160 };
+
+/* "mul+add+exp+sub +7 more"; what needs no instruction does not count. NULL without memory. */
+static const char *label_of(const grouping *g) {
+  char *label = mx_arena_alloc(g->c, &g->p->memory, LABEL_BYTES);
+  int count = 0, n = 0;
+  for (int i = 0; label && i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    if (mx_eqn_is_alias(g->p->program, e) || count++ >= LABEL_NAMES) continue;
+    n += snprintf(label + n, LABEL_BYTES - (size_t)n, "%s%.30s", count > 1 ? "+" : "", e->prim->name);
+  }
+  if (label && count > LABEL_NAMES) snprintf(label + n, LABEL_BYTES - (size_t)n, " +%d more", count - LABEL_NAMES);
+  return label;
+}
+
+static double flops_of(const grouping *g) {
+  double sum = 0;
+  for (int i = 0; i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    const mx_aval *in[3] = {0};
+    for (int k = 0; k < e->n_in; k++) in[k] = aval(g, e->in[k]);
+    mx_op o = {
+        .prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = 1, .in_aval = in, .out_aval = aval(g, e->out)};
+    if (e->prim->flops) sum += e->prim->flops(&o);
+  }
+  return sum;
+}
+
+static bool add_step(grouping *g) {
+  mx_plan *p = g->p;
+  mx_step *s = &p->steps[p->n_steps];
+  *s = (mx_step){.code = keep_code(g), .eqn = member(g, g->n - 1), .tensors = p->n_tensors};
+  s->n_in = g->n_operands;
+  s->n_out = g->coder.code.n_out;
+  s->label = label_of(g);
+  s->flops = flops_of(g);
+  if (!s->code || !s->label) return false;
+  for (int k = 0; k < g->n_operands; k++) p->tensor_vars[p->n_tensors++] = g->operands[k].var;
+  if (!add_results(g)) return false;
+  p->n_steps++;
+  return true;
+}
+
+/* Aliases of what lies outside are views and not part of the pass; they come first. The rest is packed to the front. */
+static bool add_views(mx_ctx *c, mx_plan *p, const int32_t *members, int n, int32_t *rest, int *n_rest) {
+  const mx_program *program = p->program;
+  *n_rest = 0;
+  for (int i = 0; i < n; i++) {
+    const mx_eqn *e = &program->eqns[members[i]];
+    bool inside = false;
+    for (int j = 0; j < *n_rest; j++) inside |= program->eqns[rest[j]].out == e->in[0];
+    if (inside || !mx_eqn_is_alias(program, e)) rest[(*n_rest)++] = members[i];
+    else if (!mx_plan_equation(c, p, e)) return false;
+  }
+  return true;
+}
+
+bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *members, int n) {
+  int32_t rest[MAX_GROUP];
+  grouping g = {.c = c, .p = p, .f = f, .members = rest};
+  if (!add_views(c, p, members, n, rest, &g.n)) return false;
+  if (g.n == 0) return true;
+  mx_coder_start(&g.coder);
+  find_operands(&g);
+  write_code(&g);
+  mark_results(&g);
+  if (mx_coder_finish(&g.coder)) return add_step(&g);
+  for (int i = 0; i < g.n; i++) /* too much for one pass */
+    if (!mx_plan_equation(c, p, member(&g, i))) return false;
+  return true;
+}

@@ -1,0 +1,93 @@
+/* machine.h: elementwise work in one pass over the elements, block by block.
+ *
+ *     values   0 .. n_in-1 operands | then one an instruction          out: the values that are stored
+ *
+ *     x * w + b  ->  2 = mul 0 1;  3 = add 2 w...       each instruction is a loop over a block of some hundred
+ * elements
+ *
+ * An operand's block is
+ *
+ *     in a row, as it lies       contiguous, or a long run of a slice or of a broadcast row: no copy
+ *     one value                  filled once
+ *     anything else              gathered
+ *
+ * Blocks of values that are not stored lie in a few kilobytes of scratch, in turn (the block machine of numexpr).
+ * Halves are computed in float32: code has instructions that widen and narrow.
+ */
+#ifndef MX_MACHINE_H
+#define MX_MACHINE_H
+
+#include "cpu_impl.h"
+#include "simd/loops.h"
+
+enum {
+  MX_MAX_VALUES = 224,
+  MX_SCRATCH = 24 << 10, /* bytes of blocks: with the operands' lines they stay in the first cache */
+  MX_UNIT = 64           /* elements: blocks, and the chunks of threads, are multiples */
+};
+
+typedef struct mx_instruction {
+  mx_loop loop;
+  uint16_t in[3], out; /* values; unused ones are the first */
+} mx_instruction;
+
+typedef struct mx_code {
+  int n_in, n_value, n_ins, n_out;
+  mx_instruction *ins;
+  uint8_t *size;               /* by value: bytes of an element */
+  uint16_t *out;               /* by result: its value */
+  uint16_t *at;                /* by value: its block begins at scratch + at * (elements of a block) */
+  const mx_aval *const *shape; /* by operand: the shape it is broadcast to; NULL: the result's */
+  int units;                   /* bytes of scratch for one element */
+  double ns;                   /* about how long an element takes */
+} mx_code;
+
+/* Results are row-major; one may lie where an operand lies if mx_code_in_place says so. False: no memory, or an
+ * interrupt. */
+bool mx_cpu_run(mx_ctx *c, const mx_code *code, const mx_tensor *in, const mx_tensor *out);
+
+/* Whether result k may overwrite operand i, which lies in a row: all that reads it comes before what writes the result.
+ */
+bool mx_code_in_place(const mx_code *code, int k, int i);
+
+/* Code while it is written. Operands come first, then applications, then results. */
+typedef struct mx_coder {
+  mx_code code;
+  bool full; /* more than MX_MAX_VALUES */
+  mx_instruction ins[MX_MAX_VALUES];
+  uint8_t size[MX_MAX_VALUES], dtype[MX_MAX_VALUES], direct[MX_MAX_VALUES];
+  uint16_t out[MX_MAX_VALUES], at[MX_MAX_VALUES];
+  int16_t wide[MX_MAX_VALUES]; /* the same value as float32, or -1 */
+  int16_t next[MX_MAX_VALUES]; /* of the dead values whose place is free */
+} mx_coder;
+void mx_coder_start(mx_coder *b);
+/* The next value. direct: it lies in a row, so that it needs no block. */
+int mx_coder_operand(mx_coder *b, int dtype, bool direct);
+/* An application of an elementwise primitive, convert or select, that gives `dtype`: the value. */
+int mx_coder_apply(mx_coder *b, const mx_primitive *prim, const int *in, int n_in, int dtype);
+void mx_coder_result(mx_coder *b, int value);
+/* Gives blocks their places; then b->code may run. False: too much for one pass. */
+bool mx_coder_finish(mx_coder *b);
+/* Whether an equation of these types is one of those: its result has the shape that operands are broadcast to. */
+bool mx_cpu_is_elementwise(const mx_primitive *prim);
+
+/* A position in a tensor seen in a broadcast shape, in row-major order. */
+typedef struct mx_walk {
+  size_t size; /* bytes of an element */
+  int ndim;    /* at least 1; axes that lie behind one another are merged */
+  int64_t shape[MX_MAX_NDIM], stride[MX_MAX_NDIM], index[MX_MAX_NDIM];
+  const char *row; /* the innermost run that is being walked */
+  int64_t at;      /* elements of it that are behind us */
+} mx_walk;
+void mx_walk_start(mx_walk *w, const mx_tensor *t, const mx_aval *shape, int64_t position);
+/* The elements of the run before us, and where they begin. */
+static inline int64_t mx_walk_run(const mx_walk *w) { return w->shape[w->ndim - 1] - w->at; }
+static inline int64_t mx_walk_stride(const mx_walk *w) { return w->stride[w->ndim - 1]; }
+static inline const char *mx_walk_here(const mx_walk *w) { return w->row + w->at * mx_walk_stride(w); }
+void mx_walk_skip(mx_walk *w, int64_t n); /* at most to the end of the run */
+/* The next n elements, in a row. */
+void mx_walk_gather(mx_walk *w, int64_t n, void *to);
+/* n elements of `size` bytes with a stride, in a row. */
+void mx_gather_run(size_t size, int64_t n, const char *from, int64_t stride, void *to);
+
+#endif

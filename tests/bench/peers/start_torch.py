@@ -1,0 +1,6 @@
+"""start.lua in PyTorch."""
+import bench
+import torch
+
+bench.add("start", lambda: lambda: (torch.ones(3) + 1).tolist())
+bench.run()

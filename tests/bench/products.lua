@@ -1,0 +1,16 @@
+-- products.lua: matrix products.
+local bench = dofile((arg[0]:match("^(.*)/") or ".") .. "/support/bench.lua")
+local mlax = require "mlax"
+
+local function add(name, shape)
+  bench.add(name, function()
+    local x, y = mlax.random.normal(mlax.random.key(0), shape), mlax.random.normal(mlax.random.key(1), shape)
+    local f = mlax.jit(mlax.matmul)
+    return function() return f(x, y) end
+  end)
+end
+
+for _, n in ipairs{512, 1024, 2048} do add("matmul_" .. n, {n, n}) end
+add("matmul_batched", {64, 128, 128})
+
+bench.run()
