@@ -116,7 +116,9 @@ static mx_code *keep_code(const grouping *g) {
   to->size = keep(g->c, p, from->size, (size_t)from->n_value * sizeof *from->size);
   to->at = keep(g->c, p, from->at, (size_t)from->n_value * sizeof *from->at);
   to->out = keep(g->c, p, from->out, (size_t)from->n_out * sizeof *from->out);
-  return to->ins && to->size && to->at && to->out ? to : NULL;
+  if (from->stages) to->stages = keep(g->c, p, from->stages, (size_t)from->n_stages * sizeof *from->stages);
+  bool ok = to->ins && to->size && to->at && to->out && (!from->stages || to->stages);
+  return ok ? to : NULL;
 }
 
 /* One value may be several variables: those behind the first are views of it. */
@@ -200,7 +202,7 @@ bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *mem
   find_operands(&g);
   write_code(&g);
   mark_results(&g);
-  if (mx_coder_finish(&g.coder)) return add_step(&g);
+  if (mx_coder_finish(&g.coder, aval(&g, member(&g, 0)->out)->size)) return add_step(&g);
   for (int i = 0; i < g.n; i++) /* too much for one pass */
     if (!mx_plan_equation(c, p, member(&g, i))) return false;
   return true;

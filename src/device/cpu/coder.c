@@ -44,11 +44,11 @@ int mx_coder_operand(mx_coder *b, int dtype, bool direct) {
   return v;
 }
 
-static int append(mx_coder *b, mx_loop loop, const int *in, int n_in, int dtype, double ns) {
+static int append(mx_coder *b, int prim, mx_loop loop, const int *in, int n_in, int dtype, double ns) {
   int v = new_value(b, dtype);
   if (b->full) return v;
   mx_instruction *i = &b->ins[b->code.n_ins++];
-  *i = (mx_instruction){.loop = loop, .out = (uint16_t)v};
+  *i = (mx_instruction){.loop = loop, .out = (uint16_t)v, .prim = (uint16_t)prim, .n_in = (uint16_t)n_in};
   for (int k = 0; k < 3; k++) i->in[k] = (uint16_t)in[k < n_in ? k : 0];
   b->code.ns += ns;
   return v;
@@ -57,7 +57,7 @@ static int append(mx_coder *b, mx_loop loop, const int *in, int n_in, int dtype,
 static int convert_directly(mx_coder *b, int v, int to) {
   int from = b->dtype[v];
   double ns = 0.1 * (double)(mx_itemsize(from) + mx_itemsize(to)) / 4;
-  return append(b, MX_SIMD_PICK(mx_convert_loops)->convert[from][to], &v, 1, to, ns);
+  return append(b, MX_PRIM_convert, MX_SIMD_PICK(mx_convert_loops)->convert[from][to], &v, 1, to, ns);
 }
 
 /* A half as float32: converted once, however often it is used. */
@@ -78,7 +78,8 @@ static int convert(mx_coder *b, int v, int to) {
 static int choose(mx_coder *b, const int *in, int dtype) {
   static const uint8_t width[] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3};
   size_t size = mx_itemsize(dtype);
-  return append(b, MX_SIMD_PICK(mx_convert_loops)->select[width[size]], in, 3, dtype, 0.05 * (double)size);
+  return append(b, MX_PRIM_select, MX_SIMD_PICK(mx_convert_loops)->select[width[size]], in, 3, dtype,
+                0.05 * (double)size);
 }
 
 static int elementwise(mx_coder *b, int id, const int *in, int n_in, int dtype) {
@@ -86,7 +87,7 @@ static int elementwise(mx_coder *b, int id, const int *in, int n_in, int dtype) 
   for (int k = 0; k < n_in; k++) wide[k] = widened(b, in[k]);
   mx_loop math = mx_is_float(inside) ? MX_SIMD_PICK(mx_math_loops)->loop[id][inside == MLAX_FLOAT64] : NULL;
   mx_loop loop = math ? math : MX_SIMD_PICK(mx_arithmetic_loops)->loop[id][inside];
-  int v = append(b, loop, wide, n_in, is_half(dtype) ? MLAX_FLOAT32 : dtype, cost(id, inside, math != NULL));
+  int v = append(b, id, loop, wide, n_in, is_half(dtype) ? MLAX_FLOAT32 : dtype, cost(id, inside, math != NULL));
   return is_half(dtype) ? convert_directly(b, v, dtype) : v;
 }
 
@@ -117,7 +118,10 @@ bool mx_code_in_place(const mx_code *code, int k, int i) {
 /* -- places ----------------------------------------------------------------------------------------------------------
  */
 
-enum { STORED = -2 }; /* needs no block */
+enum {
+  STORED = -2,  /* needs no block */
+  STAGED = 1024 /* elements from which stages are worth writing */
+};
 
 /* The last instruction that reads each value; -1: none. */
 static void last_uses(const mx_coder *b, int *last) {
@@ -167,7 +171,7 @@ static void place_blocks(mx_coder *b, int *last, places *p) {
   }
 }
 
-bool mx_coder_finish(mx_coder *b) {
+bool mx_coder_finish(mx_coder *b, int64_t elements) {
   int last[MX_MAX_VALUES];
   places p = {.units = 0};
   if (b->full) return false;
@@ -176,5 +180,6 @@ bool mx_coder_finish(mx_coder *b) {
   for (int v = 0; v < b->code.n_value; v++) b->at[v] = 0;
   place_blocks(b, last, &p);
   b->code.units = p.units;
+  if (elements >= STAGED) mx_coder_stages(b);
   return p.units * MX_UNIT <= MX_SCRATCH;
 }

@@ -16,7 +16,7 @@ static bool run_one(mx_ctx *c, const mx_kernel_args *a, const mx_primitive *prim
     in[k] =
         mx_coder_operand(&b, a->in[k].aval->dtype, a->in[k].contiguous && a->in[k].aval->size == a->out->aval->size);
   mx_coder_result(&b, mx_coder_apply(&b, prim, in, n_in, a->out->aval->dtype));
-  mx_coder_finish(&b);
+  mx_coder_finish(&b, a->out->aval->size);
   return mx_cpu_run(c, &b.code, a->in, a->out);
 }
 

@@ -80,22 +80,59 @@ static void run_block(const mx_code *code, int64_t n, const void **value) {
   }
 }
 
+static bool is_spread(const operand *operands, const mx_code *code, int v) {
+  return v < code->n_in && operands[v].layout == ONE_VALUE;
+}
+
+/* The whole chunks among n elements, by stages; how many elements those are. */
+static int64_t run_stages(const mx_code *code, int64_t n, const void *const *value, const operand *operands) {
+  const mx_stages *set = MX_SIMD_PICK(mx_stages);
+  _Alignas(64) char spills[MX_MAX_SPILLS * 64 * 4];
+  mx_stage stages[MX_MAX_STAGES];
+  int64_t whole = n / set->lanes * set->lanes;
+  if (whole == 0) return 0;
+  for (int i = 0; i < code->n_stages; i++) {
+    const mx_stage_form *f = &code->stages[i];
+    stages[i].run = f->run;
+    for (int k = 0; k < 2; k++) {
+      bool spilled = f->m[k] < 0;
+      stages[i].m[k] = spilled ? spills + (-f->m[k] - 1) * set->lanes * 4 : value[f->m[k]];
+      stages[i].mask[k] = spilled || is_spread(operands, code, f->m[k]) ? 0 : SIZE_MAX;
+    }
+  }
+  set->run(stages, whole);
+  return whole;
+}
+
+/* Moves the values that lie in a row on by n elements. */
+static void advance(const mx_code *code, int64_t n, const void **value, const operand *operands) {
+  for (int v = 0; v < code->n_in; v++)
+    if (operands[v].layout != ONE_VALUE) value[v] = (const char *)value[v] + n * code->size[v];
+  for (int k = 0; k < code->n_out; k++) {
+    int v = code->out[k];
+    value[v] = (const char *)value[v] + n * code->size[v];
+  }
+}
+
 /* Elements lo .. hi-1 of the results. */
 static void run_range(const job *j, operand *operands, int64_t lo, int64_t hi) {
   _Alignas(64) char scratch[MX_SCRATCH];
   const void *value[MX_MAX_VALUES];
   const mx_code *code = j->code;
+  int64_t most = code->stages ? hi - lo : j->block;
   for (int v = 0; v < code->n_value; v++) value[v] = scratch + code->at[v] * j->block;
   for (int k = 0; k < code->n_in; k++) {
     operands[k].block = (void *)value[k];
     operand_start(&operands[k], &j->in[k], shape_of(j, k), lo, hi - lo < j->block ? hi - lo : j->block);
+    if (operands[k].layout == SCATTERED) most = j->block;
   }
   while (lo < hi) {
-    int64_t n = hi - lo < j->block ? hi - lo : j->block;
+    int64_t n = hi - lo < most ? hi - lo : most, done = 0;
     for (int k = 0; k < code->n_in; k++) n = operand_limit(&operands[k], n);
     for (int k = 0; k < code->n_in; k++) value[k] = operand_next(&operands[k], n);
     for (int k = 0; k < code->n_out; k++) value[code->out[k]] = j->out[k].data + lo * code->size[code->out[k]];
-    run_block(code, n, value);
+    if (code->stages && (done = run_stages(code, n, value, operands)) > 0) advance(code, done, value, operands);
+    if (n > done) run_block(code, n - done, value);
     lo += n;
   }
 }
@@ -127,7 +164,7 @@ static bool is_transposed(const mx_tensor *t, const mx_aval *shape) {
 }
 
 static int64_t block_of(const mx_code *code) {
-  if (code->units == 0) return INT64_MAX / 16; /* nothing lies in scratch */
+  if (code->units == 0) return INT64_MAX / 256; /* nothing lies in scratch */
   int64_t n = MX_SCRATCH / code->units / MX_UNIT * MX_UNIT;
   return n < BLOCK ? n : BLOCK;
 }

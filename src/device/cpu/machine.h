@@ -19,9 +19,12 @@
 
 #include "cpu_impl.h"
 #include "simd/loops.h"
+#include "simd/stages.h"
 
 enum {
   MX_MAX_VALUES = 224,
+  MX_MAX_STAGES = 192,
+  MX_MAX_SPILLS = 48,
   MX_SCRATCH = 24 << 10, /* bytes of blocks: with the operands' lines they stay in the first cache */
   MX_UNIT = 64           /* elements: blocks, and the chunks of threads, are multiples */
 };
@@ -29,7 +32,14 @@ enum {
 typedef struct mx_instruction {
   mx_loop loop;
   uint16_t in[3], out; /* values; unused ones are the first */
+  uint16_t prim, n_in;
 } mx_instruction;
+
+/* A stage whose operands are values, or spilled values -1, -2, ... */
+typedef struct mx_stage_form {
+  mx_stage_fn run;
+  int16_t m[2];
+} mx_stage_form;
 
 typedef struct mx_code {
   int n_in, n_value, n_ins, n_out;
@@ -40,6 +50,8 @@ typedef struct mx_code {
   const mx_aval *const *shape; /* by operand: the shape it is broadcast to; NULL: the result's */
   int units;                   /* bytes of scratch for one element */
   double ns;                   /* about how long an element takes */
+  mx_stage_form *stages;       /* NULL: loops alone */
+  int n_stages, n_spills;
 } mx_code;
 
 /* Results are row-major; one may lie where an operand lies if mx_code_in_place says so. False: no memory, or an
@@ -55,6 +67,7 @@ typedef struct mx_coder {
   mx_code code;
   bool full; /* more than MX_MAX_VALUES */
   mx_instruction ins[MX_MAX_VALUES];
+  mx_stage_form stages[MX_MAX_STAGES];
   uint8_t size[MX_MAX_VALUES], dtype[MX_MAX_VALUES], direct[MX_MAX_VALUES];
   uint16_t out[MX_MAX_VALUES], at[MX_MAX_VALUES];
   int16_t wide[MX_MAX_VALUES]; /* the same value as float32, or -1 */
@@ -66,8 +79,10 @@ int mx_coder_operand(mx_coder *b, int dtype, bool direct);
 /* An application of an elementwise primitive, convert or select, that gives `dtype`: the value. */
 int mx_coder_apply(mx_coder *b, const mx_primitive *prim, const int *in, int n_in, int dtype);
 void mx_coder_result(mx_coder *b, int value);
-/* Gives blocks their places; then b->code may run. False: too much for one pass. */
-bool mx_coder_finish(mx_coder *b);
+/* Gives blocks their places; then b->code may run, over about so many elements. False: too much for one pass. */
+bool mx_coder_finish(mx_coder *b, int64_t elements);
+/* Adds stages to finished code, where it has them for all of it (stage.c). */
+void mx_coder_stages(mx_coder *b);
 /* Whether an equation of these types is one of those: its result has the shape that operands are broadcast to. */
 bool mx_cpu_is_elementwise(const mx_primitive *prim);
 

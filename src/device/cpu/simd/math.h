@@ -83,20 +83,29 @@ MX_INLINE float f32_saturate(float r, float x, float limit) {
   return r > 1.0f ? 1.0f : r < -1.0f ? -1.0f : r;
 }
 
+/* x y + z, with one rounding where the processor does that in one go: the long polynomials take half the time. */
+MX_INLINE float f32_fma(float x, float y, float z) {
+#if defined(__FMA__)
+  return __builtin_fmaf(x, y, z);
+#else
+  return x * y + z;
+#endif
+}
+
 /* x P(x^2) / Q(x^2) */
 MX_INLINE float f32_tanh(float a) {
   float x = a > 9.02f ? 9.02f : a;
   x = x < -9.02f ? -9.02f : x;
   float t = x * x;
-  float p = -1.22035745e-11f * t + 3.05852521e-8f;
-  p = p * t + 2.80075841e-5f;
-  p = p * t + 3.86833488e-3f;
-  p = p * t + 0.136799210f;
-  p = p * t + 0.999999999f;
-  float q = 1.28737438e-6f * t + 3.93864302e-4f;
-  q = q * t + 2.72458658e-2f;
-  q = q * t + 0.470132531f;
-  q = q * t + 1.0f;
+  float p = f32_fma(-1.22035745e-11f, t, 3.05852521e-8f);
+  p = f32_fma(p, t, 2.80075841e-5f);
+  p = f32_fma(p, t, 3.86833488e-3f);
+  p = f32_fma(p, t, 0.136799210f);
+  p = f32_fma(p, t, 0.999999999f);
+  float q = f32_fma(1.28737438e-6f, t, 3.93864302e-4f);
+  q = f32_fma(q, t, 2.72458658e-2f);
+  q = f32_fma(q, t, 0.470132531f);
+  q = f32_fma(q, t, 1.0f);
   return f32_saturate(x * p / q, a, 9.02f);
 }
 
@@ -111,16 +120,16 @@ MX_INLINE float f32_erf(float a) {
   float x = a > 3.925f ? 3.925f : a;
   x = x < -3.925f ? -3.925f : x;
   float t = x * x;
-  float p = 2.04191697e-6f * t + 2.84795712e-4f;
-  p = p * t + 3.77935356e-3f;
-  p = p * t + 5.27894852e-2f;
-  p = p * t + 0.190778848f;
-  p = p * t + 1.12837915f;
-  float q = 3.80028409e-5f * t + 1.16513716e-3f;
-  q = q * t + 1.49969355e-2f;
-  q = q * t + 0.114255332f;
-  q = q * t + 0.502406073f;
-  q = q * t + 1.0f;
+  float p = f32_fma(2.04191697e-6f, t, 2.84795712e-4f);
+  p = f32_fma(p, t, 3.77935356e-3f);
+  p = f32_fma(p, t, 5.27894852e-2f);
+  p = f32_fma(p, t, 0.190778848f);
+  p = f32_fma(p, t, 1.12837915f);
+  float q = f32_fma(3.80028409e-5f, t, 1.16513716e-3f);
+  q = f32_fma(q, t, 1.49969355e-2f);
+  q = f32_fma(q, t, 0.114255332f);
+  q = f32_fma(q, t, 0.502406073f);
+  q = f32_fma(q, t, 1.0f);
   return f32_saturate(x * p / q, a, 3.925f);
 }
 
