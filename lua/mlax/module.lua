@@ -25,6 +25,8 @@ function Module:tree_flatten_with_keys(...)
 end
 
 --- A module of children and aux, as tree_flatten_with_keys gives them (the children without their keys).
+-- @param aux as tree_flatten_with_keys gives it
+-- @param children a list
 -- @usage local model = nn.Dense(key, 2)
 -- local children, aux = model:tree_flatten_with_keys()
 -- for i, entry in ipairs(children) do children[i] = entry[2] end

@@ -66,6 +66,8 @@ local function draw(self, always)
 end
 
 --- Reports a value, a number, text or array of one element: bar:set("loss", 0.12), or bar:set{loss = 0.12}.
+-- @param name text
+-- @param value a number or an array of one element
 -- @usage local bar = mlax.progress(3)
 -- for i in bar do bar:set("loss", 1 / i) end
 function Progress:set(name, value)

@@ -188,6 +188,7 @@ function M.jit(f, options)
 end
 
 --- The traced program of f, as an object that prints.
+-- @param f a function
 -- @usage print(mlax.program(function(x) return x + 1 end)(mlax.ones{3}))
 function M.program(f)
   check_function("program", f)
@@ -195,6 +196,7 @@ function M.program(f)
 end
 
 --- Results of f without computing: arrays that have shape and dtype alone.
+-- @param f a function
 -- @usage local y = mlax.eval_shape(function(x) return x:matmul(x.T) end)(mlax.ones{3, 2})
 -- assert(y.shape[2] == 3)
 function M.eval_shape(f)
@@ -343,6 +345,8 @@ function M.jacfwd(f, options)
 end
 
 --- Second derivatives: jacfwd of jacrev.
+-- @param f a function
+-- @param options see above
 -- @usage local H = mlax.hessian(function(x) return (x * x):sum() end)(mlax.ones{2})
 -- assert(H:totable()[1][1] == 2)
 function M.hessian(f, options)

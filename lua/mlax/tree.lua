@@ -126,6 +126,8 @@ local function missing(op, path, keys, n)
 end
 
 --- The node of a tree at a path.
+-- @param t a tree
+-- @param path as leaves_with_path gives it
 -- @usage print(tree.get({layers = {{w = 7}}}, "layers[1].w"))   --> 7
 function tree.get(t, path, ...)
   check.last("tree.get", ...)
@@ -156,6 +158,9 @@ local function replaced(node, path, keys, i, new)
 end
 
 --- A copy of a tree with one node replaced.
+-- @param t a tree
+-- @param path as leaves_with_path gives it
+-- @param new what takes the place
 -- @usage local t = {layers = {{w = 7}}}
 -- print(tree.at(t, "layers[1].w", 8).layers[1].w, t.layers[1].w)   --> 8 7
 function tree.at(t, path, new, ...)

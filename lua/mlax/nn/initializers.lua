@@ -12,10 +12,16 @@ local random = mlax.random
 local I = {}
 
 --- All zeros; itself an initializer.
+-- @param _ a key, which is not needed
+-- @param shape a list of lengths
+-- @param dtype of the result ("float32")
 -- @usage print(initializers.zeros(nil, {2}))   --> float32[2] [0 0]
 function I.zeros(_, shape, dtype) return mlax.zeros(shape, dtype or "float32") end
 
 --- All ones; itself an initializer.
+-- @param _ a key, which is not needed
+-- @param shape a list of lengths
+-- @param dtype of the result ("float32")
 -- @usage print(initializers.ones(nil, {2}, "int32"))   --> int32[2] [1 1]
 function I.ones(_, shape, dtype) return mlax.ones(shape, dtype or "float32") end
 
@@ -112,6 +118,7 @@ local function one_of(op, what, value, table_of)
 end
 
 --- Draws whose variance is scale / fan.
+-- @param scale a number: the variance times the fan
 -- @param mode "fan_in", "fan_out", "fan_avg" or "fan_geo_avg"
 -- @param distribution "truncated_normal" (cut to two standard deviations), "normal" or "uniform"
 -- @param options {in_axis = -2, out_axis = -1, batch_axis = {}}: numbers or lists; the other axes are the receptive field

@@ -7,6 +7,7 @@ local norms = require "mlax.nn.norms"
 local LayerNorm = mlax.class("LayerNorm")
 
 --- nn.LayerNorm(rng, options)
+-- @param rng a key
 -- @param options {axis = -1: a number or a list, epsilon = 1e-5, scale = true, bias = true: parameters over `axis`}
 -- @usage print((nn.LayerNorm(key)(mlax.array{{1, 3}})))   --> float32[1,2] [[-0.999995 0.999995]]
 function LayerNorm:init(rng, options, ...)

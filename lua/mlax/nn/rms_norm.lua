@@ -7,6 +7,7 @@ local norms = require "mlax.nn.norms"
 local RMSNorm = mlax.class("RMSNorm")
 
 --- nn.RMSNorm(rng, options)
+-- @param rng a key
 -- @param options {axis = -1: a number or a list, epsilon = 1e-6, scale = true: a parameter over `axis`}
 -- @usage print((nn.RMSNorm(key)(mlax.array{{3, 4}})))   --> float32[1,2] [[0.84853 1.13137]]
 function RMSNorm:init(rng, options, ...)
