@@ -153,6 +153,139 @@ function Module:summary(x, ...)
   return require("mlax.summary")(self, x)
 end
 
+-- -- what the engine registers ----------------------------------------------------------------------------------------
+
+--- A tree node around an array or a tree, with metadata: further fields.
+-- @function Parameter
+-- @param trainable true, false, or nil: data holds nested parameters or modules
+-- @param[opt] data an array or a tree
+-- @usage local p = mlax.Parameter(true, mlax.ones{2})
+-- p.note = "metadata"
+-- print(p.trainable, p.data, p.note)   --> true float32[2] [1 1] metadata
+
+--- A new class, and its parent.
+-- @function class
+-- @param name text
+-- @param[opt] parent a class (mlax.Module)
+-- @usage local Twice, Module = mlax.class("Twice", mlax.Module)
+-- function Twice:setup() end
+-- function Twice:forward(x) return x * 2 end
+-- print(Module == mlax.Module, (Twice()(mlax.ones{1})))   --> true float32[1] [2]
+
+--- The class of a module.
+-- @function class_of
+-- @param v a module
+-- @usage print(mlax.class_of(nn.Dense(key, 2)) == nn.Dense)   --> true
+
+--- Whether a value is a module of a class or of one that inherits from it.
+-- @function is_a
+-- @param v any value
+-- @param class a class
+-- @usage print(mlax.is_a(nn.Dense(key, 2), mlax.Module))   --> true
+
+--- Whether a value is a module.
+-- @function is_module
+-- @param v any value
+-- @usage print(mlax.is_module(nn.Dense(key, 2)), mlax.is_module{})   --> true false
+
+--- Whether a value is a Parameter.
+-- @function is_parameter
+-- @param v any value
+-- @usage print(mlax.is_parameter(mlax.Parameter(nil, {})))   --> true
+
+--- Whether a value is a Parameter that is trainable or not: not one around nested parameters.
+-- @function is_leaf_param
+-- @param v any value
+-- @usage print(mlax.is_leaf_param(mlax.Parameter(false)), mlax.is_leaf_param(mlax.Parameter(nil, {})))   --> true false
+
+--- Whether a value is a Parameter with trainable = true.
+-- @function is_trainable_param
+-- @param v any value
+-- @usage print(mlax.is_trainable_param(mlax.Parameter(true)))   --> true
+
+--- Whether a value is a Parameter with trainable = false.
+-- @function is_non_trainable_param
+-- @param v any value
+-- @usage print(mlax.is_non_trainable_param(mlax.Parameter(false)))   --> true
+
+--- The constructor: Class(...) makes an object and calls init(...). What subclasses define; it is inherited.
+-- @function init
+-- @param ... what the class takes
+-- @usage local Dense3 = mlax.class("Dense3")
+-- function Dense3:init(n) self.n = n end
+-- print(Dense3(5).n)   --> 5
+
+--- Makes the parameters, once, from the first input. What subclasses define.
+-- @function setup
+-- @param x the input
+-- @usage local ok, message = pcall(mlax.class("Empty")(), 1)
+-- print(message:match("not implemented by class %w+"))   --> not implemented by class Empty
+
+--- The output of an input. What subclasses define: forward(x, rng, inference_mode, batch_axis_name); whose second parameter is named rng
+-- needs a key.
+-- @function forward
+-- @param x the input
+-- @param[opt] rng a key or nil
+-- @param[opt] inference_mode nil or false in training
+-- @param[opt] batch_axis_name a name, a list of names or nil
+-- @usage local Half = mlax.class("Half")
+-- function Half:setup() end
+-- function Half:forward(x) return x / 2 end
+-- print((Half()(mlax.array{4})))   --> float32[1] [2]
+
+--- forward, without setup: the output, and the model in its new state.
+-- @function apply
+-- @param x the input
+-- @param[opt] rng a key or nil
+-- @param[opt] inference_mode
+-- @param[opt] batch_axis_name
+-- @return forward's result, the model
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- print(model:apply(mlax.ones{3}):dims())   --> 2
+
+--- A copy in which the leaf parameters that f rejects are empty.
+-- @function filter
+-- @param[opt] f function(parameter) (is_trainable_param)
+-- @param[opt] inverse whether those are kept that f rejects
+-- @usage local layer = nn.BatchNorm(key)
+-- layer(mlax.ones{2, 3})
+-- print(#tree.leaves(layer), #tree.leaves(layer:filter()))   --> 4 2
+
+--- filter, whose f gets the path first.
+-- @function filter_with_path
+-- @param f function(path, parameter)
+-- @param[opt] inverse as of filter
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- print(#tree.leaves(model:filter_with_path(function(path) return path:find("bias") end)))   --> 1
+
+--- Two copies: one with the leaf parameters that f selects, one with the others.
+-- @function partition
+-- @param[opt] f function(parameter) (is_trainable_param)
+-- @usage local layer = nn.BatchNorm(key)
+-- layer(mlax.ones{2, 3})
+-- local trainable, frozen = layer:partition()
+-- print(#tree.leaves(trainable), #tree.leaves(frozen))   --> 2 2
+
+--- partition, whose f gets the path first.
+-- @function partition_with_path
+-- @param f function(path, parameter)
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- local bias = model:partition_with_path(function(path) return path:find("bias") end)
+-- print(#tree.leaves(bias))   --> 1
+
+--- A copy in which each leaf parameter takes the data of the first of the others that has any.
+-- @function combine
+-- @param ... modules of the same structure
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- local trainable, frozen = model:partition()
+-- print(tree.equal(trainable:combine(frozen), model))   --> true
+
+-- -- the module -------------------------------------------------------------------------------------------------------
+
 local M = {
   Module = Module,
   Parameter = Parameter,

@@ -353,4 +353,36 @@ function M.hessian(f, options)
   return M.jacfwd(M.jacrev(f, options), options)
 end
 
+-- -- what the engine registers ----------------------------------------------------------------------------------------
+
+--- How often a jitted function has been traced.
+-- @function traces
+-- @usage local f = mlax.jit(function(x) return x * 2 end)
+-- f(mlax.ones{2})
+-- f(mlax.ones{3})
+-- print(f:traces())   --> 2
+
+--- Why the last call of a jitted function traced anew; nil if it did not.
+-- @function explain
+-- @usage local f = mlax.jit(function(x) return x * 2 end)
+-- f(mlax.ones{2})
+-- f(mlax.ones{2})
+-- print(f:explain())   --> nil
+
+--- Forgets all traces of a jitted function: the next call traces anew.
+-- @function clear
+-- @usage local f = mlax.jit(function(x) return x * 2 end)
+-- f(mlax.ones{2})
+-- f:clear()
+-- f(mlax.ones{2})
+-- print(f:traces())   --> 2
+
+--- What a call of a jitted function would cost: {flops, bytes, peak}, numbers of operations and of bytes moved and held.
+-- @function cost
+-- @param ... its arguments, arrays without values too
+-- @usage local f = mlax.jit(function(x, y) return x:matmul(y) end)
+-- print(f:cost(mlax.ones{3, 4}, mlax.ones{4, 5}).flops)   --> 120.0
+
+-- -- the module -------------------------------------------------------------------------------------------------------
+
 return M

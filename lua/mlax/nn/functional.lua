@@ -255,22 +255,34 @@ end
 -- @param window_shape a number for all spatial axes, or a list
 -- @param options {strides = 1, padding = 0 ("VALID", "SAME", "SAME_LOWER", a number, or one entry an axis: a number or {before, after}),
 --   input_dilation = 1, window_dilation = 1, data_format = "channel_last" ("channel_first", or letters: "HCW")}
---     F.pool(mlax.ones{4, 4, 1}, 0, "sum", 2)       --> float32[3,3,1], all 4
+-- @usage print(F.pool(mlax.ones{4, 4, 1}, 0, "sum", 2):squeeze(3))   --> float32[3,3] [[4 4 4] [4 4 4] [4 4 4]]
 function F.pool(x, init, op, window_shape, options, ...)
   return pool.reduce("pool", x, init, op, window_shape, check.options("pool", options, pool.known, ...))
 end
 
---- The greatest element of each window; its gradient goes to the first one. Options as those of pool.
+--- The greatest element of each window; its gradient goes to the first one.
+-- @param x an array {spatial..., channels}
+-- @param window_shape a number for all spatial axes, or a list
+-- @param options those of pool
+-- @usage print(F.max_pool(mlax.array{{1}, {5}, {2}, {4}}, 2, {strides = 2}))   --> float32[2,1] [[5] [4]]
 function F.max_pool(x, window_shape, options, ...)
   return pool.max("max_pool", x, window_shape, check.options("max_pool", options, pool.known, ...))
 end
 
---- The sum of each window. Options as those of pool.
+--- The sum of each window.
+-- @param x an array {spatial..., channels}
+-- @param window_shape a number for all spatial axes, or a list
+-- @param options those of pool
+-- @usage print(F.sum_pool(mlax.array{{1}, {5}, {2}, {4}}, 2, {strides = 2}))   --> float32[2,1] [[6] [6]]
 function F.sum_pool(x, window_shape, options, ...)
   return pool.sum("sum_pool", x, window_shape, check.options("sum_pool", options, pool.known, ...))
 end
 
---- The sum of each window divided by the size of the window, whatever of it is padding. Options as those of pool.
+--- The sum of each window divided by the size of the window, whatever of it is padding.
+-- @param x an array {spatial..., channels}
+-- @param window_shape a number for all spatial axes, or a list
+-- @param options those of pool
+-- @usage print(F.avg_pool(mlax.array{{1}, {5}, {2}, {4}}, 2, {strides = 2}))   --> float32[2,1] [[3] [3]]
 function F.avg_pool(x, window_shape, options, ...)
   return pool.avg("avg_pool", x, window_shape, check.options("avg_pool", options, pool.known, ...))
 end
