@@ -3,6 +3,7 @@
 #   all (default)  the libraries, the Lua module and the program     demo  test  bench      run them (bench-compare: beside JAX and PyTorch)
 #   deps           installs what building and testing need           env                    prints LUA_PATH, LUA_CPATH
 #   install        PREFIX=/usr/local DESTDIR=                        clean
+#   test-interop   exchanges files with Python packages (PYTHON=python3)
 #   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
 #
 # CC, OPT=-O2, WERROR=1, BUILD=build, SAN= and V=1 (show commands) may be given. A change of flags rebuilds everything.
@@ -13,6 +14,7 @@ PREFIX ?= /usr/local
 LUA    ?= lua5.4
 OPT    ?= -O2
 SAN    ?=
+PYTHON ?= python3
 VERSION := $(shell sed -n 's/^.define MLAX_VERSION *"\(.*\)".*/\1/p' src/mlax.h)
 
 # -- what the machine has; nothing here fails where a tool is missing --------------------------------------------------
@@ -190,6 +192,10 @@ $(BUILD)/tests/lua/fault.so: $(OBJ)/tests/fault/module.o
 	$(Q)$(LINK) -shared -o $@ $<
 .SECONDARY:
 
+# Files by Python's safetensors and NumPy, read here, and the other way round. PYTHON=... names the interpreter.
+test-interop: all
+	@MLAX=$(BUILD)/mlax PYTHON=$(PYTHON) sh tests/interop/run
+
 # BENCH: options and words, see tests/bench/README.md. PYTHON: one that has jax, optax and torch.
 PYTHON ?= python3
 bench: all
@@ -247,5 +253,5 @@ clean:
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests demo test bench bench-compare sanitize valgrind clang lint deps env install install-rock clean FORCE
+.PHONY: all ctests demo test test-interop bench bench-compare sanitize valgrind clang lint deps env install install-rock clean FORCE
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

@@ -48,6 +48,38 @@ describe("data.dataset", function()
     for i, v in ipairs(order) do assert.equal(2 * v - 1, xs[2 * i - 1]) end
   end)
 
+  it("gives the same batches, in the same order, whether they are made ahead or not", function()
+    local ds = data.dataset{x = mlax.range(1, 35):reshape{7, 5}, y = mlax.range(1, 7):gt(3), z = mlax.range(1, 14):reshape{2, 7}.T}
+    local function all(options)
+      local list = {}
+      for batch in ds:batches(3, options) do list[#list + 1] = batch end
+      return list
+    end
+    for _, key in ipairs{false, random.key(3)} do
+      local off = all{shuffle = key or nil, ahead = false}
+      assert.equal(3, #off)
+      assert.same({1, 7}, {#off[3].x, #off[1].x + #off[2].x + #off[3].x})
+      assert.is_true(mlax.tree.equal(off, all{shuffle = key or nil, ahead = true}))
+      assert.is_true(mlax.tree.equal(off, all{shuffle = key or nil}))
+    end
+  end)
+
+  it("ends the thread of batches that nobody takes any more", function()
+    local function threads()
+      collectgarbage()
+      collectgarbage()
+      local status = io.open("/proc/self/status")
+      return status and status:read("a"):match("Threads:%s*(%d+)")
+    end
+    local before = threads()
+    for i = 1, 20 do example():batches(3, {ahead = true, shuffle = random.key(i)})() end
+    assert.equal(before, threads())
+  end)
+
+  it("refuses batches of traced arrays", function()
+    assert.truthy(message(mlax.jit(function(x) return data.dataset{x = x}:batches(2)().x end), mlax.ones{4}):find("^batches: "))
+  end)
+
   it("maps, takes and splits", function()
     local ds = example():map(function(batch) return {x = batch.x * 2, y = batch.y} end)
     near({2, 4}, ds[1].x)
@@ -80,7 +112,7 @@ describe("data.dataset", function()
     assert.equal("dataset: index 0: examples count from 1", message(function() return example()[0] end))
     local ds = example()
     assert.equal("batches: size must be an integer of at least 1 (got 0)", message(ds.batches, ds, 0))
-    assert.equal("batches: unknown option 'shufle', did you mean 'shuffle'? (known: shuffle, drop_last)",
+    assert.equal("batches: unknown option 'shufle', did you mean 'shuffle'? (known: shuffle, drop_last, ahead)",
       message(ds.batches, ds, 2, {shufle = true}))
   end)
 end)
@@ -98,6 +130,39 @@ describe("data.digits", function()
     -- the sums of the whole file: of all pixels, and of all digits
     near({561718}, {((train.x:sum() + test.x:sum()) * 16):round():item()})
     near({8070}, {(train.y:sum() + test.y:sum()):item() - 1797})
+  end)
+end)
+
+-- Rows, columns and classes, and the sums of all features and all targets, taken from the files by another program.
+local tables = {
+  iris = {120, 30, 4, 3, 2078.7, 300},
+  wine = {142, 36, 13, 3, 159975.3, 345},
+  breast_cancer = {455, 114, 30, 2, 1056474.4, 926},
+}
+for name, want in pairs(tables) do
+  describe("data." .. name, function()
+    it("is split in the order permutation(key(0), n), four fifths to train", function()
+      local train, test = data[name]()
+      assert.same({want[1], want[2]}, {#train, #test})
+      assert.same({want[1], want[3]}, train.x.shape)
+      assert.equal("int32", train.y.dtype)
+      assert.same({want[4], want[3]}, {#train.classes, #test.features})
+      near({want[5]}, {(train.x:astype("float64"):sum() + test.x:astype("float64"):sum()):item()}, 1e-6)
+      assert.equal(want[6], (train.y:sum() + test.y:sum()):item())
+      assert.same({1, want[4]}, {train.y:min():item(), train.y:max():item()})
+    end)
+  end)
+end
+
+describe("data.diabetes", function()
+  it("is for regression", function()
+    local train, test = data.diabetes()
+    assert.same({353, 89}, {#train, #test})
+    assert.same({353, 10}, train.x.shape)
+    assert.equal("float32", train.y.dtype)
+    assert.equal("bmi", train.features[3])
+    near({67243}, {(train.y:sum() + test.y:sum()):item()})
+    near({25, 346}, {math.min(train.y:min():item(), test.y:min():item()), math.max(train.y:max():item(), test.y:max():item())})
   end)
 end)
 

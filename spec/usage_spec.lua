@@ -1,5 +1,6 @@
 -- The @usage examples in the comments of lua/mlax run, and print what stands behind their `-->` (white space does not count). They see the
--- globals of `names` below.
+-- globals of `names` below,
+-- and `folder`, the name of a folder of their own that is not there yet.
 local mlax = require "mlax"
 
 local names = {
@@ -36,8 +37,9 @@ local function squeezed(text) return (text:gsub("%s+", " "):gsub("^ ", ""):gsub(
 
 -- Runs an example; gives what it printed.
 local function run(path, example)
-  local printed = {}
-  local env = setmetatable({}, {__index = function(_, name) return names[name] or _G[name] end})
+  local printed, folder = {}, os.tmpname()
+  os.remove(folder)
+  local env = setmetatable({folder = folder}, {__index = function(_, name) return names[name] or _G[name] end})
   function env.print(...)
     local values = table.pack(...)
     for i = 1, values.n do values[i] = tostring(values[i]) end
@@ -45,6 +47,7 @@ local function run(path, example)
   end
   local code = ("\n"):rep(example.line - 1) .. example.code
   assert(load(code, "@" .. path, "t", env))()
+  os.execute("rm -rf '" .. folder .. "'")
   return table.concat(printed, "\n")
 end
 

@@ -84,7 +84,7 @@ typedef enum {
 
 /* Files as the engine sees them; a host may put its own here. `open` returns NULL and `read`, `write` return -1 on
  * failure with errno set; `sync`, `close`, `rename`, `remove` return 0 on success. `read` gives fewer bytes than asked
- * only at the end. */
+ * only at the end. `open` for writing makes a new file; after EEXIST it is called with another name. */
 typedef struct {
   size_t size;
   void *ud;
@@ -96,6 +96,10 @@ typedef struct {
   int (*close)(void *ud, void *file);
   int (*rename)(void *ud, const char *from, const char *to);
   int (*remove)(void *ud, const char *path);
+  /* May be NULL where nobody wants mlax.checkpoint_manager. `make_directory` succeeds also where there is one; `list`
+   * calls `each` for every name until it answers other than 0. */
+  int (*make_directory)(void *ud, const char *path);
+  int (*list)(void *ud, const char *path, int (*each)(void *arg, const char *name), void *arg);
 } mlax_files;
 
 enum { MLAX_DETERMINISTIC = 1 };

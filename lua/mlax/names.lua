@@ -17,10 +17,9 @@ local places = words "nn nn.functional nn.initializers optim losses metrics rand
 local later = {}
 for space, list in pairs{
   mlax = [[scan while_loop fori_loop cond switch associative_scan checkpoint remat custom_vjp custom_jvp pmap psum pmean pmax pmin
-    axis_index axis_size all_gather ppermute save load load_bytes import_bytes export import gradcheck repl]],
+    axis_index axis_size all_gather ppermute import_bytes export import gradcheck repl]],
   nn = "ConvTranspose",
   random = "gamma beta dirichlet poisson",
-  data = "iris",
 } do
   later[space] = {}
   for _, name in ipairs(words(list)) do later[space][name] = true end

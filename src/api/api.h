@@ -35,6 +35,7 @@ typedef struct mx_state {
   double collected; /* when the last one ended, in seconds */
   bool in_gc;       /* a collection that we asked for runs: no second one inside */
   bool raising;     /* the error value kept in the state's user value is on its way: its first traceback stands */
+  bool hosted;      /* a program that embeds mlax has this state: no thread starts without being asked for */
   int scopes;       /* open scopes: results are noted in the innermost one */
   int entry;        /* the frame's mark at the last mx_enter: mx_return sweeps down to it */
   long forks;       /* forks of this process when the state was made: a child's engine is asked whether it may go on */
@@ -159,6 +160,8 @@ void mx_open_module(lua_State *L);
 void mx_open_transform(lua_State *L); /* grad, vmap, ... */
 void mx_open_jit(lua_State *L);
 void mx_open_io(lua_State *L);
+void mx_open_batches(lua_State *L);
+void mx_open_files(lua_State *L);  /* files.c: files of arrays, directories; opened by io.c */
 void mx_open_system(lua_State *L); /* memory, threads, devices, scopes */
 void mx_open_scope(lua_State *L);  /* scope.c, opened by system.c */
 void mx_open_profile(lua_State *L);

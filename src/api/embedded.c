@@ -94,5 +94,6 @@ int luaopen_mlax(lua_State *L) {
   else path_load(L);
   lua_pushliteral(L, "mlax");
   lua_call(L, 1, 1);
+  mx_state_of(L)->hosted = true;
   return 1;
 }

@@ -3,8 +3,7 @@
  *
  * Readers return `nil, message` for what is wrong with a file. What they acquire is anchored first: arrays in the
  * context's frame, tables of a CSV file in a userdata, so that an error while Lua values are pushed loses nothing. */
-#include "api.h"
-#include "../io/io.h"
+#include "files_impl.h"
 #include "embedded.h"
 
 #include <stddef.h>
@@ -14,14 +13,14 @@
 /* -- arguments -------------------------------------------------------------------------------------------------------
  */
 
-static const char *check_bytes(lua_State *L, int idx, const char *what, size_t *size) {
+const char *mx_check_bytes(lua_State *L, int idx, const char *what, size_t *size) {
   if (lua_type(L, idx) != LUA_TSTRING) mx_error(L, "%s is no string (got %s)", what, luaL_typename(L, idx));
   return lua_tolstring(L, idx, size);
 }
 
-static const char *check_path(lua_State *L, int idx) {
+const char *mx_check_path(lua_State *L, int idx) {
   size_t size;
-  const char *path = check_bytes(L, idx, "the path", &size);
+  const char *path = mx_check_bytes(L, idx, "the path", &size);
   if (strlen(path) != size) mx_error(L, "the path holds a zero byte");
   return path;
 }
@@ -29,13 +28,10 @@ static const char *check_path(lua_State *L, int idx) {
 /* An optional name for messages about bytes. */
 static const char *opt_name(lua_State *L, int idx) {
   size_t size;
-  return lua_isnil(L, idx) ? "bytes" : check_bytes(L, idx, "the name", &size);
+  return lua_isnil(L, idx) ? "bytes" : mx_check_bytes(L, idx, "the name", &size);
 }
 
-/* Takes x; `nil, message` where there is none. */
-static int array_return(lua_State *L, mx_ctx *c, mx_array *x) {
-  return x ? mx_return(L, mx_keep(c, x)) : mx_fail_pair(L);
-}
+int mx_file_result(lua_State *L, mx_ctx *c, mx_array *x) { return x ? mx_return(L, mx_keep(c, x)) : mx_fail_pair(L); }
 
 /* -- IDX -------------------------------------------------------------------------------------------------------------
  */
@@ -44,7 +40,7 @@ static int array_return(lua_State *L, mx_ctx *c, mx_array *x) {
 static int lio_read_idx(lua_State *L) {
   mx_ctx *c = mx_enter(L, "idx");
   mx_no_options(L, mx_args(L, 1, 0));
-  return array_return(L, c, mx_idx_read(c, check_path(L, 1)));
+  return mx_file_result(L, c, mx_idx_read(c, mx_check_path(L, 1)));
 }
 
 /* read_idx_bytes(bytes [, name]) -> array | nil, message */
@@ -52,8 +48,8 @@ static int lio_read_idx_bytes(lua_State *L) {
   mx_ctx *c = mx_enter(L, "idx");
   size_t size;
   mx_no_options(L, mx_args(L, 1, 1));
-  const char *bytes = check_bytes(L, 1, "the data", &size);
-  return array_return(L, c, mx_idx_parse(c, opt_name(L, 2), bytes, size));
+  const char *bytes = mx_check_bytes(L, 1, "the data", &size);
+  return mx_file_result(L, c, mx_idx_parse(c, opt_name(L, 2), bytes, size));
 }
 
 /* -- CSV -------------------------------------------------------------------------------------------------------------
@@ -149,7 +145,7 @@ static int lio_read_csv(lua_State *L) {
   mx_ctx *c = mx_enter(L, "csv");
   mx_bytes bytes;
   mx_csv_options o = check_csv_options(L, mx_args(L, 1, 0));
-  const char *path = check_path(L, 1);
+  const char *path = mx_check_path(L, 1);
   csv_box *box = csv_box_push(L, c->engine);
   if (!mx_bytes_read(c, path, MX_INFLATE_LIMIT, &bytes)) return mx_fail_pair(L);
   return csv_return(L, c, box, path, &bytes, &o);
@@ -161,7 +157,7 @@ static int lio_read_csv_bytes(lua_State *L) {
   size_t size;
   mx_bytes bytes;
   mx_csv_options o = check_csv_options(L, mx_args(L, 1, 1));
-  const char *data = check_bytes(L, 1, "the data", &size), *name = opt_name(L, 2);
+  const char *data = mx_check_bytes(L, 1, "the data", &size), *name = opt_name(L, 2);
   csv_box *box = csv_box_push(L, c->engine);
   if (!mx_bytes_of(c, name, data, size, MX_INFLATE_LIMIT, &bytes)) return mx_fail_pair(L);
   return csv_return(L, c, box, name, &bytes, &o);
@@ -178,7 +174,7 @@ static int lio_gunzip_bytes(lua_State *L) {
   mx_bytes out;
   mx_aval a;
   mx_no_options(L, mx_args(L, 1, 1));
-  const char *bytes = check_bytes(L, 1, "the data", &size);
+  const char *bytes = mx_check_bytes(L, 1, "the data", &size);
   if (!lua_isnil(L, 2)) {
     int64_t n = mx_check_int(L, 2, "the limit");
     if (n < 0) mx_error(L, "the limit is a number of bytes (got %lld)", (long long)n);
@@ -197,7 +193,7 @@ static int lio_gunzip_bytes(lua_State *L) {
 /* embedded(name) -> string | nil: a file that travels inside the program ("mlax/data/digits.csv.gz") */
 static int lio_embedded(lua_State *L) {
   mx_enter(L, "embedded");
-  const mx_embedded *f = mx_embedded_find(check_path(L, 1));
+  const mx_embedded *f = mx_embedded_find(mx_check_path(L, 1));
   if (f) lua_pushlstring(L, (const char *)f->data, f->size);
   else lua_pushnil(L);
   return 1;
@@ -209,7 +205,7 @@ static int lio_embedded(lua_State *L) {
 /* "stdin", "stdout" (also nil) or "stderr" */
 static int check_stream(lua_State *L, int idx) {
   size_t size;
-  const char *name = lua_isnoneornil(L, idx) ? "stdout" : check_bytes(L, idx, "the stream", &size);
+  const char *name = lua_isnoneornil(L, idx) ? "stdout" : mx_check_bytes(L, idx, "the stream", &size);
   if (strcmp(name, "stdin") == 0) return STDIN_FILENO;
   if (strcmp(name, "stdout") == 0) return STDOUT_FILENO;
   if (strcmp(name, "stderr") == 0) return STDERR_FILENO;
@@ -249,4 +245,8 @@ static const mx_reg io_functions[] = {{"read_idx", lio_read_idx, MX_IN_CORE},
                                       {"terminal_size", lio_terminal_size, MX_IN_CORE},
                                       {NULL, NULL, 0}};
 
-void mx_open_io(lua_State *L) { mx_register(L, io_functions); }
+void mx_open_io(lua_State *L) {
+  mx_register(L, io_functions);
+  mx_open_files(L);
+  mx_open_batches(L);
+}

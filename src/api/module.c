@@ -412,7 +412,7 @@ static bool find_module(where_search *w, int idx, int i, const mx_segment *at);
 
 static bool find_child(where_search *w, int i, const mx_segment *at, const char *key, size_t length,
                        lua_Integer index) { /* [-1, +0 or 1] */
-  mx_segment s = {at, key, length, index, NULL, at->depth + 1};
+  mx_segment s = {at, key, length, index, NULL, at->depth + 1, false};
   int idx = lua_gettop(w->L);
   bool found = find_module(w, idx, i, &s);
   lua_remove(w->L, idx);
@@ -523,7 +523,7 @@ void mx_module_where(lua_State *L) {
     return;
   }
   where_search w = {L, s->calls, lua_gettop(L), 100000};
-  mx_segment root = {0}, model = {&root, "model", 5, 0, NULL, 1};
+  mx_segment root = {0}, model = {&root, "model", 5, 0, NULL, 1, false};
   lua_rawgeti(L, w.list, 1);
   int top = lua_gettop(L);
   where_from(&w, 1, &model);

@@ -3,6 +3,7 @@
 #include "tree_impl.h"
 
 #include <ctype.h>
+#include <stdio.h>
 
 /* -- text ---------------------------------------------------------------------------------------------------------- */
 
@@ -78,10 +79,11 @@ void mx_path_push(lua_State *L, const mx_segment *s) {
 
 /* The segment that leads from def to its child i. */
 mx_segment mx_child_segment(const mx_segment *up, const mx_treedef *def, int i) {
-  mx_segment s = {up, NULL, 0, i + 1, NULL, up->depth + 1};
+  mx_segment s = {up, NULL, 0, i + 1, NULL, up->depth + 1, false};
   if (def->kind == MX_NODE_PARAMETER) {
     s.key = "data";
     s.length = 4;
+    s.is_data = true;
   } else if (def->kind == MX_NODE_DICT || def->kind == MX_NODE_MODULE) {
     int k = i;
     while (k < def->n_slots && def->slots[k].child != i) k++;
@@ -108,7 +110,30 @@ void mx_flat_path(lua_State *L, int flat, int root, int leaf) {
   push_leaf_path(L, r->def, leaf, &s);
 }
 
+/* Whether text stands before what comes next. */
+static bool add_name_segment(luaL_Buffer *b, const mx_segment *s) {
+  if (!s->up) return false;
+  bool behind = add_name_segment(b, s->up);
+  if (s->is_data) return behind;
+  if (behind) luaL_addchar(b, '.');
+  if (s->key) luaL_addlstring(b, s->key, s->length);
+  else {
+    char digits[32];
+    luaL_addlstring(b, digits, (size_t)snprintf(digits, sizeof digits, "%lld", (long long)s->index - 1));
+  }
+  return true;
+}
+
+static void push_name(lua_State *L, const mx_segment *s) { /* [-0, +1] */
+  luaL_Buffer b;
+  luaL_checkstack(L, 8, NULL);
+  luaL_buffinit(L, &b);
+  add_name_segment(&b, s);
+  luaL_pushresult(&b);
+}
+
 typedef struct path_visit {
+  void (*push)(lua_State *L, const mx_segment *s); /* the text of a leaf's place */
   void (*visit)(lua_State *L, void *ud, int leaf);
   void *ud;
   int leaf;
@@ -116,7 +141,7 @@ typedef struct path_visit {
 
 static void visit_paths(lua_State *L, const mx_treedef *def, const mx_segment *at, path_visit *v) {
   if (def->kind == MX_NODE_LEAF) {
-    mx_path_push(L, at);
+    v->push(L, at);
     v->visit(L, v->ud, v->leaf++);
     lua_pop(L, 1);
   }
@@ -127,9 +152,29 @@ static void visit_paths(lua_State *L, const mx_treedef *def, const mx_segment *a
 }
 
 void mx_treedef_paths(lua_State *L, const mx_treedef *def, void (*visit)(lua_State *L, void *ud, int leaf), void *ud) {
-  path_visit v = {visit, ud, 0};
+  path_visit v = {mx_path_push, visit, ud, 0};
   mx_segment s = {0};
   visit_paths(L, def, &s, &v);
+}
+
+void mx_treedef_names(lua_State *L, const mx_treedef *def, void (*visit)(lua_State *L, void *ud, int leaf), void *ud) {
+  path_visit v = {push_name, visit, ud, 0};
+  mx_segment s = {0};
+  visit_paths(L, def, &s, &v);
+}
+
+static bool push_unset(lua_State *L, const mx_treedef *def, const mx_segment *at) { /* [-0, +1 or 0] */
+  if (mx_treedef_is_unset(def)) return mx_path_push(L, at), true;
+  for (int i = 0; i < def->n; i++) {
+    mx_segment s = mx_child_segment(at, def, i);
+    if (push_unset(L, def->children[i], &s)) return true;
+  }
+  return false;
+}
+
+void mx_treedef_unset(lua_State *L, const mx_treedef *def) {
+  mx_segment s = {0};
+  if (!push_unset(L, def, &s)) lua_pushnil(L);
 }
 
 /* -- differences --------------------------------------------------------------------------------------------------- */

@@ -27,7 +27,7 @@ static void visit_node(visit *v, const mx_treedef *def, int idx, const mx_segmen
 
 static void visit_child(visit *v, const mx_treedef *def, const mx_segment *at, const char *key, size_t length,
                         lua_Integer i) { /* [-1, +0] */
-  mx_segment s = {at, key, length, i, NULL, at->depth + 1};
+  mx_segment s = {at, key, length, i, NULL, at->depth + 1, false};
   visit_node(v, def, lua_gettop(v->L), &s);
   lua_pop(v->L, 1);
 }

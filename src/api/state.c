@@ -511,6 +511,7 @@ void mlax_attach(lua_State *L, mlax_engine *engine) {
   if (s && s->ctx.engine == engine) return;
   if (s) luaL_error(L, "mlax: this Lua state has an engine already (attach before the first require)");
   install_state(L, engine);
+  mx_state_of(L)->hosted = true;
 }
 
 static int release_engine(lua_State *L) {

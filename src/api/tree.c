@@ -287,6 +287,22 @@ static int ltree_prefix(
   return 1;
 }
 
+/* core.tree_for_file(t) -> the leaves of t, their names in a file, their paths, the path of a Module that has not been
+ * set up (nil: there is none) */
+static int ltree_for_file(lua_State *L) {
+  mx_enter(L, "tree");
+  lua_settop(L, 1);
+  mx_flat_new(L);
+  int flat = 2, names = 4;
+  mx_flat_add(L, flat, 1);
+  push_leaves(L, flat);
+  lua_createtable(L, mx_flat_at(L, flat)->n, 0);
+  mx_treedef_names(L, root_def(L, flat), keep_path, &names);
+  push_paths(L, flat);
+  mx_treedef_unset(L, root_def(L, flat));
+  return 4;
+}
+
 static int
 ltree_difference(lua_State *L) { /* core.tree_difference(a, b) -> text, or nil where their structures are equal */
   mx_enter(L, "tree");
@@ -340,6 +356,7 @@ static const mx_reg functions[] = {{"flatten", ltree_flatten, MX_IN_TREE},
                                    {"equal", ltree_equal, MX_IN_TREE},
                                    {"allclose", ltree_allclose, MX_IN_TREE},
                                    {"tree_prefix", ltree_prefix, MX_IN_CORE},
+                                   {"tree_for_file", ltree_for_file, MX_IN_CORE},
                                    {"tree_difference", ltree_difference, MX_IN_CORE},
                                    {"tree_up_to", ltree_up_to, MX_IN_CORE},
                                    {"tree_children", ltree_children, MX_IN_CORE},

@@ -134,6 +134,7 @@ typedef struct mx_segment {
   lua_Integer index;
   const void *object; /* the table walked here: to tell cycles from depth */
   int depth;
+  bool is_data; /* leads from a Parameter to what it holds: names in files leave it out */
 } mx_segment;
 void mx_path_push(lua_State *L, const mx_segment *s);                            /* [-0, +1] */
 mx_segment mx_child_segment(const mx_segment *up, const mx_treedef *def, int i); /* leads from def to its child i */
@@ -144,6 +145,10 @@ void mx_path_add_index(luaL_Buffer *b, lua_Integer i);
 void mx_treedef_difference(lua_State *L, const mx_treedef *a, const mx_treedef *b, bool prefix);
 /* The path of every leaf of def in order: calls visit(ud, leaf) with the path on top. */
 void mx_treedef_paths(lua_State *L, const mx_treedef *def, void (*visit)(lua_State *L, void *ud, int leaf), void *ud);
+/* The same with the name that a leaf has in a file: layers.data[2].kernel.data is `layers.1.kernel`. */
+void mx_treedef_names(lua_State *L, const mx_treedef *def, void (*visit)(lua_State *L, void *ud, int leaf), void *ud);
+/* Pushes the path of the first Module that has not been set up, or nil. [-0, +1] */
+void mx_treedef_unset(lua_State *L, const mx_treedef *def);
 
 /* -- module.c ------------------------------------------------------------------------------------------------------ */
 typedef struct mx_module {

@@ -184,7 +184,7 @@ static const mx_treedef *walk_leaf(mx_walk *w, mx_what what, int idx) {
 
 /* Walks the value on top as the next child. [-1, +0] */
 static void walk_child(mx_walk *w, const mx_segment *at, const char *key, size_t length, lua_Integer index) {
-  mx_segment s = {at, key, length, index, NULL, at->depth + 1};
+  mx_segment s = {at, key, length, index, NULL, at->depth + 1, false};
   push_def(w, walk_node(w, lua_gettop(w->L), &s));
   lua_pop(w->L, 1);
 }
@@ -358,7 +358,7 @@ static const mx_treedef *walk_parameter(mx_walk *w, int idx, mx_parameter *p, co
   lua_State *L = w->L;
   if (p->packed && stays_packed(w, idx)) return walk_packed(w, idx, p->def, p->first);
   mx_parameter_open(L, idx, p);
-  mx_segment s = {at, "data", 4, 0, NULL, at->depth + 1};
+  mx_segment s = {at, "data", 4, 0, NULL, at->depth + 1, true};
   const mx_treedef *data = w->trees->empty;
   if (lua_getiuservalue(L, idx, MX_PARAMETER_DATA) != LUA_TNIL) data = walk_node(w, lua_gettop(L), &s);
   lua_pop(L, 1);

@@ -159,6 +159,16 @@ void mx_serial_end(int threads);
 /* How many chunks to cut `items` of about `ns_per_item` nanoseconds each into: 1 .. threads. */
 int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 
+/* -- workers (worker.c) ----------------------------------------------------------------------------------------------
+ */
+/* A thread that calls run(arg) whenever it is told to, for what may take its time beside the caller's work. */
+typedef struct mx_worker mx_worker;
+mx_worker *mx_worker_new(mlax_engine *e, void (*run)(void *arg),
+                         void *arg);               /* NULL: there is no memory, or no thread */
+void mx_worker_submit(mx_worker *w);               /* a job; the one before is done */
+void mx_worker_wait(mx_worker *w);                 /* until it is done */
+void mx_worker_free(mlax_engine *e, mx_worker *w); /* the same, and ends the thread; not in a forked child */
+
 /* -- files (files.c) -------------------------------------------------------------------------------------------------
  */
 /* The whole file, at most `limit` bytes (0: none); *bytes its length. Freed with mx_free(engine, p, *bytes + 1): a zero
@@ -166,6 +176,34 @@ int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 void *mx_file_read(mx_ctx *c, const char *path, size_t limit, size_t *bytes);
 /* Temporary file, sync, rename: the old file or the new one is there, never a torn one. */
 bool mx_file_write(mx_ctx *c, const char *path, const void *data, size_t bytes);
+bool mx_file_remove(mx_ctx *c, const char *path); /* true also where there is none */
+
+/* The same in pieces. A file that is open for reading: */
+typedef struct mx_file {
+  void *handle;     /* NULL: closed */
+  const char *path; /* the caller's */
+  size_t size;
+} mx_file;
+bool mx_file_open(mx_ctx *c, mx_file *file, const char *path);
+/* All the bytes, or an error; they lie inside `size`. */
+bool mx_file_read_at(mx_ctx *c, const mx_file *file, size_t offset, void *to, size_t bytes);
+void mx_file_close(mlax_engine *e, mx_file *file);
+/* A file in the making, under a temporary name in the directory of `path`. After open: add, then commit or discard. */
+enum { MX_MAX_PATH = 4096 };
+typedef struct mx_writer {
+  void *handle;     /* NULL: done */
+  const char *path; /* the caller's */
+  size_t written;
+  char temporary[MX_MAX_PATH];
+} mx_writer;
+bool mx_writer_open(mx_ctx *c, mx_writer *w, const char *path);
+bool mx_writer_add(mx_ctx *c, mx_writer *w, const void *data, size_t bytes);
+bool mx_writer_commit(mx_ctx *c, mx_writer *w); /* sync, rename; on failure what was there stays */
+void mx_writer_discard(mlax_engine *e, mx_writer *w);
+
+bool mx_directory_make(mx_ctx *c, const char *path); /* true also where it is there */
+/* Calls each(arg, name) for what is in it, in no order, until one answers other than 0. */
+bool mx_directory_list(mx_ctx *c, const char *path, int (*each)(void *arg, const char *name), void *arg);
 extern const mlax_files mx_stdio_files;
 
 #endif

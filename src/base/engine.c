@@ -21,7 +21,7 @@ static bool read_options(const mlax_options *given, mlax_options *o, mlax_error 
 static const char *options_fault(const mlax_options *o) {
   if (o->threads < 0 || o->threads > MX_MAX_THREADS) return "options.threads is out of range (need 0 .. 1024)";
   if (o->flags & ~(unsigned)MLAX_DETERMINISTIC) return "options.flags has an unknown flag";
-  if (o->files && o->files->size < sizeof *o->files) return "options.files.size is too small";
+  if (o->files && o->files->size < offsetof(mlax_files, make_directory)) return "options.files.size is too small";
   return NULL;
 }
 

@@ -197,6 +197,7 @@ static int main_protected(lua_State *L) {
   luaL_checkversion(L);
   luaL_openlibs(L);
   mlax_attach(L, running_engine);
+  mx_state_of(L)->hosted = false; /* the program is its own host */
   mx_embedded_install(L);
   arg_set(L, o);
   if (o->code) {

@@ -1,6 +1,6 @@
 /* idx.c: IDX files, plain or gzip: the header's product of lengths must be what the file holds, neither more nor less.
  */
-#include "io.h"
+#include "io_impl.h"
 
 typedef struct idx_header {
   mx_aval aval;
@@ -52,16 +52,6 @@ static bool header_read(mx_ctx *c, const char *name, const unsigned char *p, siz
   return false;
 }
 
-/* Big-endian elements of `width` bytes to this machine's order. */
-static void elements_copy(const unsigned char *from, char *to, int64_t n, size_t width) {
-  if (width == 1 || __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) {
-    memcpy(to, from, (size_t)n * width);
-    return;
-  }
-  for (int64_t i = 0; i < n; i++, from += width, to += width)
-    for (size_t k = 0; k < width; k++) to[k] = (char)from[width - 1 - k];
-}
-
 static mx_array *plain_parse(mx_ctx *c, const char *name, const void *bytes, size_t size) {
   idx_header h;
   if (!header_read(c, name, bytes, size, &h)) return NULL;
@@ -70,10 +60,8 @@ static mx_array *plain_parse(mx_ctx *c, const char *name, const void *bytes, siz
     return mx_fail(c, MLAX_FORMAT,
                    "%s: the file does not hold what its header says (got %zu bytes of elements, need %zu for %s)", name,
                    size - h.start, mx_nbytes(&h.aval), mx_aval_text(&t, &h.aval));
-  mx_array *x = mx_array_new(c, &h.aval);
-  if (x && h.aval.size)
-    elements_copy((const unsigned char *)bytes + h.start, mx_data(x), h.aval.size, mx_itemsize(h.aval.dtype));
-  return x;
+  mx_source source = mx_source_of(name, bytes, size);
+  return mx_source_array(c, &source, h.start, &h.aval, true);
 }
 
 /* The header inside says how far to inflate: a bomb ends there. */

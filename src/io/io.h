@@ -1,9 +1,10 @@
-/* io.h: readers of data files. A file is bytes that nobody vouches for: a count in it is compared with what is really
- * there before anything is allocated for it, every size is checked, numbers are read without regard to the host's
- * locale, and what does not fit is MLAX_FORMAT with the file's name and the offset or line. Nothing is executed and
- * nothing is guessed.
+/* io.h: readers and writers of data files. A file is bytes that nobody vouches for: a count in it is compared with what
+ * is really there before anything is allocated for it, every size is checked, numbers are read without regard to the
+ * host's locale, and what does not fit is MLAX_FORMAT with the file's name and the offset or line. Nothing is executed
+ * and nothing is guessed.
  *
  *     file --mx_file_read--> bytes --mx_inflate (where it is gzip)--> bytes --mx_idx_parse, mx_csv_parse--> array
+ *     file or bytes: a source --header, checked as a whole--> table of named arrays --one by one--> arrays
  *
  * Arrays that come back are new references of the caller. `name` stands in messages only.
  */
@@ -19,9 +20,66 @@ typedef struct mx_bytes {
   size_t capacity; /* what was allocated */
 } mx_bytes;
 void mx_bytes_free(mlax_engine *e, mx_bytes *b);
+bool mx_bytes_add(mx_ctx *c, mx_bytes *b, const void *from, size_t n); /* appends; on failure b is as it was */
+
+typedef struct mx_span {
+  const char *data; /* inside bytes that somebody else owns */
+  size_t size;
+} mx_span;
 
 /* What a compressed file may grow to where its contents do not say. */
 #define MX_INFLATE_LIMIT ((size_t)1 << 32)
+
+/* -- sources (source.c): where a reader's bytes come from ------------------------------------------------------------
+ */
+typedef struct mx_source {
+  const char *name;  /* for messages: the path; the caller's */
+  const char *bytes; /* in memory, the caller's; NULL: in the file */
+  size_t size;
+  mx_file file;
+} mx_source;
+bool mx_source_open(mx_ctx *c, mx_source *s, const char *path);
+mx_source mx_source_of(const char *name, const void *bytes, size_t size);
+void mx_source_close(mlax_engine *e, mx_source *s);
+/* The n bytes from `offset` on; the file ends too early: an error. */
+bool mx_source_read(mx_ctx *c, const mx_source *s, size_t offset, void *to, size_t n);
+/* -- files of named arrays -------------------------------------------------------------------------------------------
+ */
+typedef struct mx_named {
+  mx_span name;
+  mx_array *array; /* borrowed */
+} mx_named;
+
+typedef struct mx_entry {
+  mx_span name;       /* inside the table's text */
+  mx_aval aval;       /* safetensors */
+  size_t start, size; /* where its bytes lie in the source */
+  size_t inflated;    /* zip: what they grow to */
+  uint32_t crc;
+  bool is_deflated;
+} mx_entry;
+
+/* What a file holds, checked as a whole before anything is allocated for an array. Zeroed is empty. */
+typedef struct mx_table {
+  int n, cap;
+  mx_entry *entries; /* in the order of their bytes; names are distinct */
+  mx_bytes text;
+} mx_table;
+enum { MX_MAX_ENTRIES = 1000000 };
+void mx_table_free(mlax_engine *e, mx_table *t);
+
+/* safetensors.c: 8 bytes length, a JSON header {name: {dtype, shape, data_offsets}}, then the elements, little-endian,
+ * without holes. */
+bool mx_safetensors_open(mx_ctx *c, const mx_source *s, mx_table *t);
+mx_array *mx_safetensors_read(mx_ctx *c, const mx_source *s, const mx_entry *e);
+bool mx_safetensors_write(mx_ctx *c, const char *path, mx_named *items, int n); /* sorts the items */
+
+/* npy.c: NumPy's file of one array; npz is a zip of such files, each `name.npy`. */
+mx_array *mx_npy_read(mx_ctx *c, const mx_source *s);
+bool mx_npy_write(mx_ctx *c, const char *path, mx_array *x);
+bool mx_npz_open(mx_ctx *c, const mx_source *s, mx_table *t);
+mx_array *mx_npz_read(mx_ctx *c, const mx_source *s, const mx_entry *e);
+bool mx_npz_write(mx_ctx *c, const char *path, const mx_named *items, int n, bool deflate);
 
 /* -- gzip (gzip.c) ---------------------------------------------------------------------------------------------------
  */
@@ -57,11 +115,6 @@ typedef struct mx_csv_options {
 #define MX_CSV_OPTIONS                                                                                                 \
   { .dtype = MLAX_FLOAT32 }
 
-typedef struct mx_span {
-  const char *data; /* inside the table's bytes; quotes taken off */
-  size_t size;
-} mx_span;
-
 typedef struct mx_csv_table {
   mx_array *values; /* {records, columns} */
   int n_names, names_cap;
@@ -76,6 +129,18 @@ typedef struct mx_csv_table {
 /* Takes `bytes` (also on failure; the table is then released). The table is written whatever happens. */
 bool mx_csv_parse(mx_ctx *c, const char *name, mx_bytes *bytes, const mx_csv_options *o, mx_csv_table *t);
 void mx_csv_release(mlax_engine *e, mx_csv_table *t);
+
+/* -- batches (batches.c): rows of arrays that stand side by side -----------------------------------------------------
+ */
+typedef struct mx_batches mx_batches;
+/* Rows 0 to end - 1 of the arrays, `size` at a time; in an order (int32, as long as the arrays, from 0), or NULL. */
+mx_batches *mx_batches_new(mx_ctx *c, mx_array *const *arrays, int n, mx_array *order, int64_t size, int64_t end);
+/* From now on a thread makes each batch while the one before is in use. Where there is no thread to be had, nothing
+ * changes, for the batches are the same. */
+void mx_batches_ahead(mx_batches *b);
+/* One reference an array, which the caller takes and sets to NULL; NULL at the end, or with the error recorded. */
+mx_array **mx_batches_next(mx_ctx *c, mx_batches *b);
+void mx_batches_free(mx_batches *b);
 
 /* -- numbers (number.c) ----------------------------------------------------------------------------------------------
  */

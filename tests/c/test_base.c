@@ -616,6 +616,89 @@ static void test_files(void **state) {
   world_close(&w);
 }
 
+static void test_files_in_pieces(void **state) {
+  (void)state;
+  WORLD(w);
+  folder d;
+  mx_writer a;
+  mx_file f;
+  char text[4] = "";
+  folder_open(&d);
+  assert_true(mx_file_write(&w.c, d.file, "old", 3));
+  assert_true(mx_writer_open(&w.c, &a, d.file));
+  assert_true(mx_writer_add(&w.c, &a, "ne", 2) && mx_writer_add(&w.c, &a, "", 0) && mx_writer_add(&w.c, &a, "wer", 3));
+  assert_int_equal(a.written, 5);
+  assert_content(&w, d.file, "old");
+  assert_true(mx_writer_commit(&w.c, &a));
+  mx_writer_discard(w.engine, &a); /* nothing any more */
+  assert_content(&w, d.file, "newer");
+
+  assert_true(mx_writer_open(&w.c, &a, d.file));
+  assert_true(mx_writer_add(&w.c, &a, "none", 4));
+  mx_writer_discard(w.engine, &a);
+  assert_content(&w, d.file, "newer");
+
+  assert_true(mx_file_open(&w.c, &f, d.file));
+  assert_int_equal(f.size, 5);
+  assert_true(mx_file_read_at(&w.c, &f, 2, text, 3) && mx_file_read_at(&w.c, &f, 1, text + 3, 1));
+  assert_memory_equal(text, "were", 4);
+  assert_false(mx_file_read_at(&w.c, &f, 4, text, 2));
+  assert_error(w, MLAX_IO, "shorter");
+  mx_file_close(w.engine, &f);
+  mx_file_close(w.engine, &f);
+  assert_true(mx_file_remove(&w.c, d.file) && mx_file_remove(&w.c, d.file));
+  folder_close(&d);
+  world_close(&w);
+}
+
+/* The name that a process of the same number left behind is not taken again. */
+static void test_stale_temporaries(void **state) {
+  (void)state;
+  WORLD(w);
+  folder d;
+  mx_writer a;
+  char next[MX_MAX_PATH];
+  unsigned n;
+  folder_open(&d);
+  assert_true(mx_writer_open(&w.c, &a, d.file));
+  const char *dash = strrchr(a.temporary, '-');
+  assert_int_equal(sscanf(dash, "-%x.tmp", &n), 1);
+  snprintf(next, sizeof next, "%.*s-%x.tmp", (int)(dash - a.temporary), a.temporary, n + 1);
+  mx_writer_discard(w.engine, &a);
+  FILE *stale = fopen(next, "w");
+  assert_non_null(stale);
+  fclose(stale);
+  assert_true(mx_file_write(&w.c, d.file, "new", 3));
+  assert_content(&w, d.file, "new");
+  assert_int_equal(remove(next), 0);
+  folder_close(&d);
+  world_close(&w);
+}
+
+static int find_data(void *arg, const char *name) {
+  *(int *)arg += !strcmp(name, "data");
+  return !strcmp(name, "data");
+}
+
+static void test_directories(void **state) {
+  (void)state;
+  WORLD(w);
+  folder d;
+  int found = 0;
+  folder_open(&d);
+  assert_true(mx_directory_make(&w.c, d.file) && mx_directory_make(&w.c, d.file));
+  assert_true(mx_directory_list(&w.c, d.path, find_data, &found));
+  assert_int_equal(found, 1);
+  assert_int_equal(rmdir(d.file), 0);
+  assert_true(mx_file_write(&w.c, d.file, "x", 1));
+  assert_false(mx_directory_make(&w.c, d.file));
+  assert_error(w, MLAX_IO, strerror(EEXIST));
+  assert_false(mx_directory_list(&w.c, "/nowhere", find_data, &found));
+  assert_error(w, MLAX_IO, "cannot read the directory '/nowhere'");
+  folder_close(&d);
+  world_close(&w);
+}
+
 static void test_no_files(void **state) {
   (void)state;
   world w;
@@ -669,8 +752,16 @@ static void test_failing_files(void **state) {
   folder d;
   broken what = NONE;
   size_t n;
-  mlax_files files = {sizeof files, &what,    bad_open,  bad_length, bad_read,
-                      bad_write,    bad_sync, bad_close, bad_rename, bad_remove};
+  mlax_files files = {.size = offsetof(mlax_files, make_directory), /* a host that knows no directories */
+                      .ud = &what,
+                      .open = bad_open,
+                      .length = bad_length,
+                      .read = bad_read,
+                      .write = bad_write,
+                      .sync = bad_sync,
+                      .close = bad_close,
+                      .rename = bad_rename,
+                      .remove = bad_remove};
   mlax_options o = fault_start(&w.fault);
   o.files = &files;
   world_open(&w, o);
@@ -693,6 +784,10 @@ static void test_failing_files(void **state) {
   what = HALVES;
   assert_true(mx_file_write(&w.c, d.file, "in small pieces", 15));
   assert_content(&w, d.file, "in small pieces");
+  assert_false(mx_directory_make(&w.c, "/tmp/x"));
+  assert_error(w, MLAX_IO, "have no directories");
+  assert_false(mx_directory_list(&w.c, "/tmp", NULL, NULL));
+  assert_error(w, MLAX_IO, "have no directories");
   folder_close(&d); /* no temporary file is left */
   world_close(&w);
 }
@@ -755,6 +850,9 @@ int main(void) {
       cmocka_unit_test(test_chunks),
       cmocka_unit_test(test_hash),
       cmocka_unit_test(test_files),
+      cmocka_unit_test(test_files_in_pieces),
+      cmocka_unit_test(test_stale_temporaries),
+      cmocka_unit_test(test_directories),
       cmocka_unit_test(test_no_files),
       cmocka_unit_test(test_failing_files),
       cmocka_unit_test(test_failing_allocations),

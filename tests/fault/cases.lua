@@ -642,7 +642,48 @@ case("mlax.data.mnist", function()
   local x, message = mlax.data.mnist("/nowhere")
   assert(x == nil and type(message) == "string")
 end)
-case("mlax.data.digits", function() return assert(mlax.data.digits()) end)
+each("mlax.data.", mlax.data, "digits iris wine breast_cancer diabetes", function(f) return assert(f()) end)
+
+local tensors, npy, npz, run = folder .. ".safetensors", folder .. ".npy", folder .. ".npz", folder .. ".run"
+local stored = {w = a, layers = {nn.Dense(key, 2)}, n = 3, rate = 0.5, key = key}
+stored.layers[1](a)
+assert(mlax.save(tensors, stored))
+local tensors_bytes = io.open(tensors, "rb"):read("a")
+case("mlax.save", function() return assert(mlax.save(tensors, stored)) end)
+case("mlax.load", function()
+  local t = assert(mlax.load(tensors, stored))
+  assert(t.rate == 0.5 and tree.equal(t.layers, stored.layers))
+  return t, assert(mlax.load(tensors)), assert(mlax.load(tensors, {w = b, other = v}, {strict = false}))
+end)
+case("a file that does not fit", function()
+  local t, message = mlax.load(tensors, {w = v, x = a})
+  assert(t == nil and message:find(" does not fit ") or message:find("cannot ")) -- the latter where files fail
+end)
+case("mlax.load_bytes", function() return assert(mlax.load_bytes(tensors_bytes, stored)) end)
+assert(mlax.io.npy.save(npy, a.T) and mlax.io.npz.save(npz, {x = a, y = ints}))
+local npy_bytes, npz_bytes = io.open(npy, "rb"):read("a"), io.open(npz, "rb"):read("a")
+case("mlax.io.npy.save", function() return assert(mlax.io.npy.save(npy, a.T)) end)
+case("mlax.io.npy.load", function() return assert(mlax.io.npy.load(npy)) end)
+case("mlax.io.npy.load_bytes", function() return assert(mlax.io.npy.load_bytes(npy_bytes)) end)
+case("mlax.io.npz.save", function() return assert(mlax.io.npz.save(npz, {x = a, y = ints}, {compress = true})) end)
+case("mlax.io.npz.load", function() return assert(mlax.io.npz.load(npz)) end)
+case("mlax.io.npz.load_bytes", function() return assert(mlax.io.npz.load_bytes(npz_bytes)) end)
+local manager = assert(mlax.checkpoint_manager(run, {keep = 2}))
+case("mlax.checkpoint_manager", function() return tostring(assert(mlax.checkpoint_manager(run, {keep = 2}))) end)
+case("checkpoint_manager.save", function()
+  for step = 1, 3 do assert(manager:save(step, {w = a, step = step})) end
+  assert(#assert(manager:steps()) == 2)
+end)
+case("checkpoint_manager.restore", function()
+  local t, step = manager:restore{w = b, step = 0}
+  return assert(t, step), step
+end)
+case("checkpoint_manager.latest", function() return select(2, assert(manager:latest())) end)
+case("checkpoint_manager.steps", function() return assert(manager:steps()) end)
+-- What test_fault_files.c runs with failing calls of the file table.
+cases.with_files = {"mlax.data.idx", "mlax.data.csv", "mlax.save", "mlax.load", "a file that does not fit", "mlax.io.npy.save",
+  "mlax.io.npy.load", "mlax.io.npz.save", "mlax.io.npz.load", "mlax.checkpoint_manager", "checkpoint_manager.save",
+  "checkpoint_manager.restore", "checkpoint_manager.latest", "checkpoint_manager.steps"}
 
 local sink = function() end
 local quiet = {write = sink, width = 20, height = 4}
@@ -776,13 +817,16 @@ function cases.uncovered()
   local _ = rawget(mlax, "progress") or mlax.progress
   pcall(function() return mlax.no_such_name end) -- loads what is merged into mlax
   local found = {}
-  local namespaces = {lax = 1, tree = 1, random = 1, nn = 1, optim = 1, losses = 1, metrics = 1, data = 1, plot = 1}
+  local namespaces = {lax = 1, tree = 1, random = 1, nn = 1, optim = 1, losses = 1, metrics = 1, data = 1, plot = 1, io = 1}
   walk(found, "mlax.", mlax, setmetatable({module = true}, {__index = namespaces}))
   local own = {functional = true, initializers = true}
   for name in pairs(namespaces) do walk(found, "mlax." .. name .. ".", mlax[name], own) end
   -- what is shared with the layers is not public
   walk(found, "mlax.nn.functional.", F, {norm_axes = true, statistics = true, attention_weights = true})
   walk(found, "mlax.nn.initializers.", initializers)
+  walk(found, "mlax.io.npy.", mlax.io.npy)
+  walk(found, "mlax.io.npz.", mlax.io.npz)
+  walk(found, "checkpoint_manager.", getmetatable(manager))
   walk(found, "array:", core.methods)
   walk(found, "jit.", core.jit_methods)
   walk(found, "mlax.Module.", mlax.Module)

@@ -5,6 +5,7 @@
 --
 -- `ds.x` is the array, `#ds` the number of examples, `ds[i]` the table of example i. Any other field of the table (a string, a list: the
 -- names of classes) is kept beside the arrays and stays out of the batches.
+local core = require "mlax.core"
 local mlax = require "mlax"
 local check = require "mlax.check"
 
@@ -82,26 +83,33 @@ end
 
 --- An iterator over batches, tables of the same names.
 -- @param size examples a batch
--- @param options {shuffle = key: in the order permutation(key, #ds); drop_last = false: whether a last short batch is left out}
+-- @param options {shuffle = key: in the order permutation(key, #ds); drop_last = false: whether a last short batch is left out;
+--   ahead: whether a thread prepares the next batch while this one is in use (the batches are the same). Default: yes where there is
+--   more than one thread, no in programs that embed mlax. A map's function runs when its batch is asked for.}
 -- @return a function for `for`; # gives the number of batches
 -- @usage local ds = data.dataset{x = mlax.range(1, 10)}
 -- for batch in ds:batches(4) do print(batch.x) end   --> int32[4] [1 2 3 4] int32[4] [5 6 7 8] int32[2] [ 9 10]
 -- print(#ds:batches(4, {shuffle = key, drop_last = true}))   --> 2
 function methods:batches(size, options, ...)
-  local o = check.options("batches", options, "shuffle drop_last", ...)
+  local o = check.options("batches", options, "shuffle drop_last ahead", ...)
   size = check.int("batches", "size", size, 1)
   local order = o.shuffle and mlax.random.permutation(check.key("batches", "shuffle", o.shuffle), #self)
   local n = #self
   local last = o.drop_last and n - n % size or n
-  local first = 1
+  local names, arrays = {}, {}
+  for name, x in pairs(private[self].arrays) do names[#names + 1], arrays[#arrays + 1] = name, x end
+  local ahead = o.ahead
+  if ahead == nil then ahead = core.reads_ahead() end
+  local source = core.batches(arrays, order, size, last, ahead)
   return setmetatable({}, {
     __index = function() check.fail("batches", "batches are not counted out: write for batch in ds:batches(n) do") end,
     __len = function() return (last + size - 1) // size end,
     __call = function()
-      if first > last then return nil end
-      local a, b = first, math.min(first + size - 1, last)
-      first = b + 1
-      return mapped(self, rows(self, order, a, b))
+      local list = core.batches_next(source)
+      if not list then return nil end
+      local batch = {}
+      for i, name in ipairs(names) do batch[name] = list[i] end
+      return mapped(self, batch)
     end,
   })
 end
