@@ -63,7 +63,8 @@ local opt = optim.adam(2e-3)
 local state = opt:init(model)
 
 local function mean_loss(model, x, key, inference_mode)
-  return mlax.vmap(function(image, k) return loss_of(model:apply(image, k, inference_mode), image) end)(x, random.keys(key, x:dim(1))):mean()
+  local function one(image, k) return loss_of(model:apply(image, k, inference_mode), image) end
+  return mlax.vmap(one)(x, random.keys(key, x:dim(1))):mean()
 end
 
 local step = mlax.jit(function(model, state, x, key)

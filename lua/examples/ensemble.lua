@@ -64,6 +64,7 @@ local together = beliefs:mean(1)
 print(("\ntest accuracy of each model: %s"):format(table.concat(each, " ")))
 print(("loss %.3f at first, %.3f at the end; test accuracy of all together %.4f\n"):format(curve[1], curve[#curve], accuracy(together)))
 
-mlax.plot.confusion(mlax.metrics.confusion_matrix(together:argmax(2), test.y, 3), {classes = test.classes, title = "label, and what was said"})
+local confusion = mlax.metrics.confusion_matrix(together:argmax(2), test.y, 3)
+mlax.plot.confusion(confusion, {classes = test.classes, title = "label, and what was said"})
 print()
 mlax.plot.hist(beliefs:std(1):max(2), {bins = 6, title = "how far the models disagree on a flower (standard deviation)"})

@@ -1,6 +1,6 @@
 -- The two-minute introduction: how far diabetes will have advanced a year on, from ten measurements of 442 patients (Efron et al. 2004).
--- Arrays, a gradient and a loop; no layers. The loss falls from 1 to 0.46: the fit explains half of the variance (R^2 0.54), and so does the
--- exact solution.
+-- Arrays, a gradient and a loop; no layers. The loss falls from 1 to 0.46: the fit explains half of the variance (R^2 0.54), and so
+-- does the exact solution.
 local USAGE = [[
 mlax lua/examples/linear_regression.lua [--steps N] [--quick] [--help]
   --steps N   steps of gradient descent (default: 500)

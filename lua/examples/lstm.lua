@@ -75,13 +75,13 @@ local predict = mlax.jit(function(model, x)
   return mlax.vmap(function(image) return (model(image, nil, true)) end)(x):argmax(2)
 end)
 
-local function predictions()
-  local parts = {}
-  for batch in test:batches(500) do parts[#parts + 1] = predict(model, batch.x) end
-  return mlax.concat(parts, 1)
+local function accuracy()
+  local right = 0
+  for batch in test:batches(500) do right = right + predict(model, batch.x):eq(batch.y):sum() end
+  return right:item() / #test
 end
 
-local key, curve, predicted = random.stream(1), {}, nil
+local key, curve = random.stream(1), {}
 for epoch = 1, o.epochs do
   local sum, n = 0, 0
   local bar = mlax.progress(train:batches(128, {shuffle = key()}), {label = "epoch " .. epoch})
@@ -94,9 +94,7 @@ for epoch = 1, o.epochs do
       bar:set("loss", curve[#curve])
     end
   end)
-  predicted = predictions()
-  local right = predicted:eq(test.y):mean():item()
-  print(("epoch %d  training loss %.4f  test accuracy %.4f  %.1f s"):format(epoch, (sum / n):item(), right, seconds))
+  print(("epoch %d  training loss %.4f  test accuracy %.4f  %.1f s"):format(epoch, (sum / n):item(), accuracy(), seconds))
 end
 
 mlax.plot.line(curve, {title = "training loss", xlabel = "step", height = 8, log = true})

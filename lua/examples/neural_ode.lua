@@ -36,7 +36,7 @@ local seen = truth + random.normal(random.key(0), truth.shape) * NOISE
 -- Pieces of the path: from a seen point on, ten steps. Short paths are easier to learn than the whole one.
 local PIECE = 10
 local starts = mlax.range(1, TIMES + 1 - PIECE)
-local pieces = mlax.vmap(function(i) return mlax.dynamic_slice(seen, mlax.stack({i, mlax.array(1, "int32")}, 1), {PIECE + 1, 2}) end)(starts)
+local pieces = mlax.vmap(function(i) return mlax.dynamic_slice(seen, {i, 1}, {PIECE + 1, 2}) end)(starts)
 
 local model = nn.Series{nn.Dense(random.key(1), 32), nn.F(mlax.tanh), nn.Dense(random.key(2), 2)}
 model(y0) -- the layers make their parameters from the shape of an input

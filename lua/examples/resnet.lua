@@ -1,5 +1,5 @@
--- The residual network of Python mlax (16, 32 and 64 channels, statistics over the batch, adam 5e-3) on MNIST, in float32 or in bfloat16
--- with float32 parameters.
+-- The residual network of Python mlax (16, 32 and 64 channels, statistics over the batch, adam from 5e-3 on) on MNIST, in float32 or in
+-- bfloat16 with float32 parameters.
 -- Reaches a test accuracy of 0.99 after 3 epochs in both precisions.
 local USAGE = [[
 mlax lua/examples/resnet.lua [--data DIR] [--epochs N] [--precision DTYPE] [--quick] [--help]
@@ -77,7 +77,8 @@ end
 -- Training ---------------------------------------------------------------------------------------------------------------------------
 
 model(train.x[1], nil, true) -- the layers make their parameters from the shape of an input
-local opt = optim.adam(5e-3)
+local steps = o.epochs * ((#train + 127) // 128)
+local opt = optim.adam(optim.cosine_decay(5e-3, steps))
 local state = opt:init(model:filter())
 
 local step = mlax.jit(function(model, state, x, y)

@@ -18,7 +18,6 @@ local later = {}
 for space, list in pairs{
   mlax = [[scan while_loop fori_loop cond switch associative_scan checkpoint remat custom_vjp custom_jvp pmap psum pmean pmax pmin
     axis_index axis_size all_gather ppermute import_bytes export import gradcheck repl]],
-  nn = "ConvTranspose",
   random = "gamma beta dirichlet poisson",
 } do
   later[space] = {}

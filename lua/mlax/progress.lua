@@ -116,6 +116,7 @@ local function length_of(iterator)
 end
 
 --- progress(iterator, options)
+-- @function progress
 -- @param iterator a function for `for` (what ds:batches gives, ...), or a number n: 1 to n
 -- @param options {total = how many there will be (known by itself for a number and for batches), label = text before the bar,
 --   write = function(text) in the place of standard error, now = function() -> seconds}

@@ -1,5 +1,5 @@
---- Functions of each element. Each is a function of mlax and a method: `mlax.sin(x)` is `x:sin()`. Operands broadcast; dtypes are promoted as
--- section "Arrays" of the README says; those whose result is no integer turn integers and booleans into float32.
+--- Functions of each element. Each is a function of mlax and a method: `mlax.sin(x)` is `x:sin()`. Operands broadcast; dtypes are promoted
+-- as section "Arrays" of the README says; those whose result is no integer turn integers and booleans into float32.
 -- @module mlax.elementwise
 
 --- The absolute value. Its gradient at 0 is 0.
