@@ -4,6 +4,9 @@
  *     d = add c 1       }  one step {a, b} -> {d, f}         between them; each is computed with the others' values
  *     f = exp d        /                                     at hand, and only what others use goes to memory
  *
+ * A group may have rows: sums (products, extremes) over the last axes are values of one element a row, and what is made
+ * of those, repeated over their rows, may join again: a softmax or a layer norm is one pass over rows.
+ *
  * Equations are taken in order; each joins the groups of its operands where that makes no cycle: no way from the union
  * through an equation outside back into it. Then the groups are put in order, each as early as its last equation asks.
  */
@@ -12,8 +15,11 @@
 #include <stdlib.h>
 
 enum {
-  MAX_OPS = 48,    /* equations of a group */
-  MAX_VISITS = 400 /* equations looked at for a way back; beyond, the groups stay apart */
+  MAX_OPS = 48,     /* equations of a group */
+  MAX_VISITS = 400, /* equations looked at for a way back; beyond, the groups stay apart */
+  MAX_COLS = 8192,  /* elements of a row: some rows of values have to fit the second cache */
+  FEW_ROWS = 8,     /* with fewer rows than this, threads have nothing to share ... */
+  SMALL = 16384     /* ... which matters from here on */
 };
 
 typedef struct fusing {
@@ -25,6 +31,7 @@ typedef struct fusing {
   int32_t *ordered_before;   /* by equation with an ordered effect: the one before it, or -1 */
   int32_t *group, *next;     /* by equation: its group's first member; the next member */
   int32_t *tail, *size;      /* by group: its last member, how many they are */
+  int64_t *elements, *cols;  /* by group: of its full values; of a row, or 0 */
   int32_t *seen, *stack;
   int32_t stamp;
 } fusing;
@@ -32,24 +39,57 @@ typedef struct fusing {
 /* -- what may join ---------------------------------------------------------------------------------------------------
  */
 
-static bool same_size(const mx_program *p, const mx_eqn *e) {
-  return p->avals[e->in[0]]->size == p->avals[e->out]->size;
-}
-
-/* The result is the first operand's elements in the same order. */
+/* The result is the first operand's elements in the same order, or (broadcast) each of them many times. */
 bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e) {
   switch (e->prim->id) {
-  case MX_PRIM_reshape: return true;
-  case MX_PRIM_broadcast: return same_size(p, e);
+  case MX_PRIM_reshape:
+  case MX_PRIM_broadcast:
   case MX_PRIM_stop_gradient: return true;
   case MX_PRIM_convert: return p->avals[e->in[0]]->dtype == p->avals[e->out]->dtype;
   default: return false;
   }
 }
 
+/* Elements of a row, if `from` is one element a row of `to`: its last axes are 1 where those of `to` make the row. */
+static int64_t spread_width(const mx_aval *from, const mx_aval *to) {
+  if (from->size == 0 || to->size % from->size) return 0;
+  int64_t cols = to->size / from->size, width = 1;
+  int shift = to->ndim - from->ndim, i = to->ndim - 1;
+  for (; i >= 0 && width < cols; width *= to->shape[i--])
+    if (i >= shift && from->shape[i - shift] != 1) return 0;
+  for (; i >= 0; i--)
+    if ((i >= shift ? from->shape[i - shift] : 1) != to->shape[i]) return 0;
+  return width == cols && cols > 1 && from->size > 1 ? cols : 0;
+}
+
+/* Elements of a row, if the equation joins the last axes of its operand and code can do that. */
+static int64_t fold_width(const mx_program *p, const mx_eqn *e) {
+  if (e->n_in != 1 || !mx_cpu_folds(e->prim, p->avals[e->in[0]]->dtype)) return 0;
+  const mx_aval *x = p->avals[e->in[0]], *y = p->avals[e->out];
+  int64_t width = 1, reduced = e->params->axes.axes.n;
+  if (y->size < 2 || x->dtype != y->dtype) return 0;
+  for (int i = x->ndim - 1; i >= 0 && reduced > 0; i--)
+    if (mx_dims_has(&e->params->axes.axes, i)) width *= x->shape[i], reduced--;
+    else if (x->shape[i] != 1) return 0;
+  return width > 1 ? width : 0;
+}
+
 static bool may_join(const mx_program *p, const mx_eqn *e) {
-  if (p->avals[e->out]->size == 0) return false;
-  return mx_eqn_is_alias(p, e) || mx_cpu_is_elementwise(e->prim);
+  const mx_aval *out = p->avals[e->out];
+  if (out->size == 0 || e->n_out != 1) return false;
+  if (e->prim->id == MX_PRIM_broadcast)
+    return p->avals[e->in[0]]->size == out->size || spread_width(p->avals[e->in[0]], out) > 0;
+  return mx_eqn_is_alias(p, e) || mx_cpu_is_elementwise(e->prim) || fold_width(p, e) > 0;
+}
+
+/* How the equation may read operand k inside its group: -1 not at all, 0 element by element, else in rows so long. */
+static int64_t link_width(const mx_program *p, const mx_eqn *e, int k) {
+  const mx_aval *v = p->avals[e->in[k]], *out = p->avals[e->out];
+  int64_t width = fold_width(p, e);
+  if (width > 0) return width;
+  if (v->size == out->size) return 0;
+  width = spread_width(v, out);
+  return width > 0 ? width : -1;
 }
 
 /* -- cycles ----------------------------------------------------------------------------------------------------------
@@ -94,11 +134,47 @@ static void append_members(fusing *f, int32_t a, int32_t b) {
   f->size[a] += f->size[b];
 }
 
-/* The group of the earlier first equation takes the other's members. */
-static void join(fusing *f, int32_t a, int32_t b) {
-  if (a == b || f->size[a] + f->size[b] > MAX_OPS || makes_cycle(f, a, b)) return;
-  if (a < b) append_members(f, a, b);
-  else append_members(f, b, a);
+/* Whether a group's values have their place among `elements` in rows of `cols`. */
+static bool fits_rows(const fusing *f, int32_t g, int64_t elements, int64_t cols) {
+  if (f->cols[g]) return f->cols[g] == cols && f->elements[g] == elements;
+  return f->elements[g] == elements || (cols && f->elements[g] == elements / cols);
+}
+
+/* Whether the members of group g read those of `other` as code can: values of rows along rows. */
+static bool edges_fit(const fusing *f, int32_t g, int32_t other, int64_t elements, int64_t cols) {
+  for (int32_t i = g; i >= 0; i = f->next[i]) {
+    const mx_eqn *e = &f->p->eqns[i];
+    for (int k = 0; k < e->n_in; k++) {
+      int32_t from = f->producer[e->in[k]];
+      if (from < 0 || f->group[from] != other) continue;
+      int64_t width = link_width(f->p, e, k);
+      if (width < 0 || (width > 0 && width != cols)) return false;
+      if (width > 0 && f->p->avals[e->out]->size != elements && fold_width(f->p, e) == 0) return false;
+    }
+  }
+  return true;
+}
+
+/* Elements and columns of the union of two groups, of which one reads the other in rows of `width`; false: no. */
+static bool union_shape(const fusing *f, int32_t a, int32_t b, int64_t width, int64_t full, int64_t *elements,
+                        int64_t *cols) {
+  *cols = f->cols[a] ? f->cols[a] : f->cols[b] ? f->cols[b] : width;
+  *elements = f->cols[a] ? f->elements[a] : f->cols[b] ? f->elements[b] : full;
+  if (width > 0 && width != *cols) return false;
+  if (*cols > MAX_COLS || (*cols && *elements / *cols<FEW_ROWS && * elements> SMALL)) return false;
+  if (!fits_rows(f, a, *elements, *cols) || !fits_rows(f, b, *elements, *cols)) return false;
+  return *cols == 0 || (edges_fit(f, a, b, *elements, *cols) && edges_fit(f, b, a, *elements, *cols));
+}
+
+/* The group of the earlier first equation takes the other's members. `full`: elements of the equation that joins. */
+static void join(fusing *f, int32_t a, int32_t b, int64_t width, int64_t full) {
+  int64_t elements, cols;
+  if (a == b || f->size[a] + f->size[b] > MAX_OPS) return;
+  if (!union_shape(f, a, b, width, full, &elements, &cols) || makes_cycle(f, a, b)) return;
+  int32_t first = a < b ? a : b;
+  append_members(f, first, a < b ? b : a);
+  f->elements[first] = elements;
+  f->cols[first] = cols;
 }
 
 static void join_operands(fusing *f, int32_t i) {
@@ -107,8 +183,19 @@ static void join_operands(fusing *f, int32_t i) {
   for (int k = 0; k < e->n_in; k++) {
     int32_t from = f->producer[e->in[k]];
     if (from < 0 || !may_join(f->p, &f->p->eqns[from])) continue;
-    if (f->p->avals[e->in[k]]->size == f->p->avals[e->out]->size) join(f, f->group[i], f->group[from]);
+    int64_t width = link_width(f->p, e, k);
+    if (width >= 0) join(f, f->group[i], f->group[from], width, f->p->avals[e->out]->size);
   }
+}
+
+/* Each equation starts as a group of its own. */
+static void start_group(fusing *f, int32_t i) {
+  const mx_eqn *e = &f->p->eqns[i];
+  f->group[i] = f->tail[i] = i;
+  f->next[i] = -1;
+  f->size[i] = 1;
+  f->cols[i] = may_join(f->p, e) ? fold_width(f->p, e) : 0;
+  f->elements[i] = f->cols[i] ? f->p->avals[e->in[0]]->size : e->n_out ? f->p->avals[e->out]->size : 0;
 }
 
 /* -- order -----------------------------------------------------------------------------------------------------------
@@ -125,6 +212,8 @@ static void emit(fusing *f, int32_t g) {
   f->seen[g] = f->stamp;
   for (int32_t i = g; i >= 0; i = f->next[i]) o->eqns[o->n_eqn++] = i;
   qsort(o->eqns + first, (size_t)(o->n_eqn - first), sizeof *o->eqns, by_number);
+  o->elements[o->n_group] = f->elements[g];
+  o->cols[o->n_group] = f->cols[g];
   o->ends[o->n_group++] = o->n_eqn;
 }
 
@@ -209,6 +298,9 @@ static bool reserve(fusing *f, mx_arena *memory, mx_arena *keep) {
              {&f->f->ends, n, keep}};
   for (size_t k = 0; k < sizeof all / sizeof *all; k++)
     if (!(*all[k].to = mx_arena_alloc(f->c, all[k].from, all[k].n * sizeof(int32_t)))) return false;
+  int64_t **wide[] = {&f->elements, &f->cols, &f->f->elements, &f->f->cols};
+  for (size_t k = 0; k < sizeof wide / sizeof *wide; k++)
+    if (!(*wide[k] = mx_arena_alloc(f->c, k < 2 ? memory : keep, n * sizeof(int64_t)))) return false;
   return true;
 }
 
@@ -233,9 +325,7 @@ bool mx_fuse(mx_ctx *c, const mx_program *p, bool join_groups, mx_arena *keep, m
     find_uses(&f);
     for (int32_t i = 0; i < p->n_eqn; i++) f.group[i] = -1;
     for (int32_t i = 0; i < p->n_eqn; i++) {
-      f.group[i] = f.tail[i] = i;
-      f.next[i] = -1;
-      f.size[i] = 1;
+      start_group(&f, i);
       if (join_groups) join_operands(&f, i);
     }
     find_outside_uses(&f);

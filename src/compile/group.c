@@ -16,6 +16,7 @@ typedef struct grouping {
   const mx_fusion *f;
   const int32_t *members; /* those that compute, in order */
   int n;
+  int64_t elements, cols;
   operand operands[3 * MAX_GROUP];
   int n_operands;
   int value[MAX_GROUP]; /* by member */
@@ -31,6 +32,8 @@ static int member_of(const grouping *g, int32_t v) {
   return -1;
 }
 
+static bool is_row(const grouping *g, const mx_aval *a) { return g->cols && a->size != g->elements; }
+
 static bool lies_in_row(const grouping *g, const operand *o) {
   return g->p->slots[o->var].contiguous && aval(g, o->var)->size == o->shape->size;
 }
@@ -40,25 +43,35 @@ static int add_operand(grouping *g, int32_t v, const mx_aval *shape) {
   operand new = {v, shape};
   for (int k = 0; k < g->n_operands; k++) {
     const operand *o = &g->operands[k];
-    if (o->var == v && (lies_in_row(g, o) || aval(g, v)->size == 1 || mx_shape_equal(o->shape, shape))) return k;
+    if (o->var != v || o->shape->size != shape->size) continue;
+    if (lies_in_row(g, o) || aval(g, v)->size == 1 || mx_shape_equal(o->shape, shape)) return k;
   }
   g->operands[g->n_operands] = new;
   return g->n_operands++;
+}
+
+/* The shape in which an equation sees operand k: its own where it folds that, else the result's. */
+static const mx_aval *shape_read(const grouping *g, const mx_eqn *e, int k) {
+  return aval(g, mx_cpu_folds(e->prim, aval(g, e->in[0])->dtype) ? e->in[k] : e->out);
 }
 
 static void find_operands(grouping *g) {
   for (int i = 0; i < g->n; i++) {
     const mx_eqn *e = member(g, i);
     for (int k = 0; k < e->n_in; k++)
-      if (member_of(g, e->in[k]) < 0) add_operand(g, e->in[k], aval(g, e->out));
+      if (member_of(g, e->in[k]) < 0) add_operand(g, e->in[k], shape_read(g, e, k));
   }
-  for (int k = 0; k < g->n_operands; k++)
-    mx_coder_operand(&g->coder, aval(g, g->operands[k].var)->dtype, lies_in_row(g, &g->operands[k]));
+  for (int k = 0; k < g->n_operands; k++) {
+    const operand *o = &g->operands[k];
+    mx_coder_operand(&g->coder, aval(g, o->var)->dtype, lies_in_row(g, o), is_row(g, o->shape));
+  }
 }
 
-static int value_of(grouping *g, int32_t v, const mx_aval *shape) {
-  int i = member_of(g, v);
-  return i < 0 ? add_operand(g, v, shape) : g->value[i];
+static int value_of(grouping *g, const mx_eqn *e, int k) {
+  const mx_aval *shape = shape_read(g, e, k);
+  int i = member_of(g, e->in[k]);
+  if (i < 0) return add_operand(g, e->in[k], shape);
+  return is_row(g, shape) ? g->value[i] : mx_coder_spread(&g->coder, g->value[i]);
 }
 
 /* x^2 by a constant */
@@ -70,16 +83,20 @@ static bool is_square(const grouping *g, const mx_eqn *e) {
   return mx_is_float(dtype) && mx_load_double(dtype, mx_data(p->consts[k])) == 2;
 }
 
+static int apply(grouping *g, const mx_eqn *e, const int *in) {
+  if (mx_eqn_is_alias(g->p->program, e)) return in[0];
+  if (mx_cpu_folds(e->prim, aval(g, e->in[0])->dtype)) return mx_coder_fold(&g->coder, e->prim, in[0]);
+  bool square = is_square(g, e);
+  return mx_coder_apply(&g->coder, square ? &mx_prim_square : e->prim, in, square ? 1 : e->n_in,
+                        aval(g, e->out)->dtype);
+}
+
 static void write_code(grouping *g) {
   for (int i = 0; i < g->n; i++) {
     const mx_eqn *e = member(g, i);
     int in[3];
-    for (int k = 0; k < e->n_in; k++) in[k] = value_of(g, e->in[k], aval(g, e->out));
-    bool square = is_square(g, e);
-    if (mx_eqn_is_alias(g->p->program, e)) g->value[i] = in[0];
-    else
-      g->value[i] = mx_coder_apply(&g->coder, square ? &mx_prim_square : e->prim, in, square ? 1 : e->n_in,
-                                   aval(g, e->out)->dtype);
+    for (int k = 0; k < e->n_in; k++) in[k] = value_of(g, e, k);
+    g->value[i] = apply(g, e, in);
   }
 }
 
@@ -114,10 +131,11 @@ static mx_code *keep_code(const grouping *g) {
   to->shape = shapes;
   to->ins = keep(g->c, p, from->ins, (size_t)from->n_ins * sizeof *from->ins);
   to->size = keep(g->c, p, from->size, (size_t)from->n_value * sizeof *from->size);
+  to->row = keep(g->c, p, from->row, (size_t)from->n_value * sizeof *from->row);
   to->at = keep(g->c, p, from->at, (size_t)from->n_value * sizeof *from->at);
   to->out = keep(g->c, p, from->out, (size_t)from->n_out * sizeof *from->out);
   if (from->stages) to->stages = keep(g->c, p, from->stages, (size_t)from->n_stages * sizeof *from->stages);
-  bool ok = to->ins && to->size && to->at && to->out && (!from->stages || to->stages);
+  bool ok = to->ins && to->size && to->row && to->at && to->out && (!from->stages || to->stages);
   return ok ? to : NULL;
 }
 
@@ -193,17 +211,23 @@ static bool add_views(mx_ctx *c, mx_plan *p, const int32_t *members, int n, int3
   return true;
 }
 
-bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *members, int n) {
+static bool add_singly(mx_ctx *c, mx_plan *p, const int32_t *members, int n) {
+  for (int i = 0; i < n; i++)
+    if (!mx_plan_equation(c, p, &p->program->eqns[members[i]])) return false;
+  return true;
+}
+
+bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
+  int first = group ? f->ends[group - 1] : 0;
   int32_t rest[MAX_GROUP];
-  grouping g = {.c = c, .p = p, .f = f, .members = rest};
-  if (!add_views(c, p, members, n, rest, &g.n)) return false;
+  grouping g = {.c = c, .p = p, .f = f, .members = rest, .elements = f->elements[group], .cols = f->cols[group]};
+  if (!add_views(c, p, f->eqns + first, f->ends[group] - first, rest, &g.n)) return false;
   if (g.n == 0) return true;
-  mx_coder_start(&g.coder);
+  if (g.n == 1 && !mx_cpu_is_elementwise(member(&g, 0)->prim)) return mx_plan_equation(c, p, member(&g, 0));
+  mx_coder_start(&g.coder, g.cols);
   find_operands(&g);
   write_code(&g);
   mark_results(&g);
-  if (mx_coder_finish(&g.coder, aval(&g, member(&g, 0)->out)->size)) return add_step(&g);
-  for (int i = 0; i < g.n; i++) /* too much for one pass */
-    if (!mx_plan_equation(c, p, member(&g, i))) return false;
-  return true;
+  bool fits = mx_coder_finish(&g.coder, g.elements) && g.n_operands <= MX_MAX_OPERANDS;
+  return fits ? add_step(&g) : add_singly(c, p, rest, g.n);
 }

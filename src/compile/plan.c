@@ -152,16 +152,18 @@ static bool reserve(mx_ctx *c, mx_plan *p) {
   return p->roots && p->slots && p->steps && p->tensor_vars;
 }
 
-static bool add_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *members, int n) {
-  const mx_eqn *e = &p->program->eqns[*members];
-  if (n > 1 || (mx_cpu_is_elementwise(e->prim) && p->program->avals[e->out]->size > 0))
-    return mx_plan_group(c, p, f, members, n);
-  return mx_plan_equation(c, p, e);
+static bool add_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int g) {
+  int first = g ? f->ends[g - 1] : 0;
+  const mx_eqn *e = &p->program->eqns[f->eqns[first]];
+  bool alone = f->ends[g] - first == 1;
+  if (alone && (!mx_cpu_is_elementwise(e->prim) || p->program->avals[e->out]->size == 0))
+    return mx_plan_equation(c, p, e);
+  return mx_plan_group(c, p, f, g);
 }
 
 static bool add_groups(mx_ctx *c, mx_plan *p, const mx_fusion *f) {
-  for (int g = 0, i = 0; g < f->n_group; i = f->ends[g++])
-    if (!add_group(c, p, f, f->eqns + i, f->ends[g] - i)) return false;
+  for (int g = 0; g < f->n_group; g++)
+    if (!add_group(c, p, f, g)) return false;
   return true;
 }
 

@@ -43,11 +43,12 @@ typedef struct mx_step {
 typedef struct mx_fusion {
   int32_t *eqns, *ends;
   int n_eqn, n_group;
-  bool *used_outside; /* by variable: it is read by another group, or a result */
+  int64_t *elements, *cols; /* by group: of its full values; of a row, or 0 */
+  bool *used_outside;       /* by variable: it is read by another group, or a result */
 } mx_fusion;
 /* The groups of a program, in `keep`; each equation alone if not `joined`. */
 bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, mx_arena *keep, mx_fusion *out);
-/* Whether an equation's result is its first operand's elements in the same order. */
+/* Whether an equation's result is its first operand's elements in the same order, or (broadcast) repeated. */
 bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e);
 
 /* What one run needs for itself: tensors with the addresses filled in, and the arena they point into. */
@@ -82,7 +83,7 @@ int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int fi
 bool mx_plan_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset, const int64_t *strides);
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e); /* a view, or a step of its own */
 /* A step for the elementwise equations of a group, after those of its views that need no computing. */
-bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, const int32_t *members, int n);
+bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group);
 
 /* Gives every ARENA root an offset such that roots that live at once do not overlap. */
 bool mx_plan_place(mx_ctx *c, mx_plan *p);

@@ -1,5 +1,6 @@
 /* coder.c: writing code for the machine: which loop computes what, through which dtypes, and where blocks lie. */
 #include "machine.h"
+#include "reduce_impl.h"
 
 /* Tenths of nanoseconds an element; what is not named takes 1 in its own width, or 100 where float64 calls libm. */
 static const uint16_t tenths[MX_PRIM_COUNT] = {
@@ -18,12 +19,12 @@ static double cost(int id, int dtype, bool math) {
 
 static bool is_half(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16; }
 
-void mx_coder_start(mx_coder *b) {
-  b->code = (mx_code){.ins = b->ins, .size = b->size, .out = b->out, .at = b->at};
+void mx_coder_start(mx_coder *b, int64_t cols) {
+  b->code = (mx_code){.ins = b->ins, .size = b->size, .out = b->out, .at = b->at, .cols = cols, .row = b->row};
   b->full = false;
 }
 
-static int new_value(mx_coder *b, int dtype) {
+static int new_value(mx_coder *b, int dtype, bool row) {
   int v = b->code.n_value;
   if (v == MX_MAX_VALUES) {
     b->full = true;
@@ -32,23 +33,25 @@ static int new_value(mx_coder *b, int dtype) {
   b->code.n_value++;
   b->size[v] = (uint8_t)mx_itemsize(dtype);
   b->dtype[v] = (uint8_t)dtype;
-  b->wide[v] = -1;
+  b->wide[v] = b->spread[v] = -1;
   b->direct[v] = false;
+  b->row[v] = row;
   return v;
 }
 
-int mx_coder_operand(mx_coder *b, int dtype, bool direct) {
-  int v = new_value(b, dtype);
+int mx_coder_operand(mx_coder *b, int dtype, bool direct, bool row) {
+  int v = new_value(b, dtype, row);
   b->direct[v] = direct;
   b->code.n_in++;
   return v;
 }
 
 static int append(mx_coder *b, int prim, mx_loop loop, const int *in, int n_in, int dtype, double ns) {
-  int v = new_value(b, dtype);
+  int v = new_value(b, dtype, b->row[in[0]]);
   if (b->full) return v;
   mx_instruction *i = &b->ins[b->code.n_ins++];
-  *i = (mx_instruction){.loop = loop, .out = (uint16_t)v, .prim = (uint16_t)prim, .n_in = (uint16_t)n_in};
+  *i = (mx_instruction){
+      .loop = loop, .out = (uint16_t)v, .prim = (uint16_t)prim, .n_in = (uint8_t)n_in, .dtype = (uint8_t)dtype};
   for (int k = 0; k < 3; k++) i->in[k] = (uint16_t)in[k < n_in ? k : 0];
   b->code.ns += ns;
   return v;
@@ -98,6 +101,42 @@ int mx_coder_apply(mx_coder *b, const mx_primitive *prim, const int *in, int n_i
   return elementwise(b, prim->id, in, n_in, dtype);
 }
 
+static int fold_op(const mx_primitive *prim) {
+  switch (prim->id) {
+  case MX_PRIM_reduce_sum: return MX_FOLD_SUM;
+  case MX_PRIM_reduce_prod: return MX_FOLD_PROD;
+  case MX_PRIM_reduce_max: return MX_FOLD_MAX;
+  case MX_PRIM_reduce_min: return MX_FOLD_MIN;
+  default: return -1;
+  }
+}
+
+bool mx_cpu_folds(const mx_primitive *prim, int dtype) {
+  int op = fold_op(prim);
+  return op >= 0 && !is_half(dtype) && MX_SIMD_PICK(mx_reduce_table)->fold[op][dtype].fold != NULL;
+}
+
+int mx_coder_fold(mx_coder *b, const mx_primitive *prim, int x) {
+  int op = fold_op(prim), dtype = b->dtype[x], v = append(b, prim->id, NULL, &x, 1, dtype, 0.1);
+  if (b->full) return v;
+  mx_instruction *i = &b->ins[b->code.n_ins - 1];
+  i->kind = MX_DO_FOLD;
+  i->fold = MX_SIMD_PICK(mx_reduce_table)->fold[op][dtype].fold;
+  b->row[v] = true;
+  return v;
+}
+
+int mx_coder_spread(mx_coder *b, int x) {
+  if (!b->row[x]) return x;
+  if (b->spread[x] >= 0) return b->spread[x];
+  int v = append(b, MX_PRIM_broadcast, NULL, &x, 1, b->dtype[x], 0.1);
+  if (b->full) return v;
+  b->ins[b->code.n_ins - 1].kind = MX_DO_SPREAD;
+  b->row[v] = false;
+  b->spread[x] = (int16_t)v;
+  return v;
+}
+
 void mx_coder_result(mx_coder *b, int value) { b->out[b->code.n_out++] = (uint16_t)value; }
 
 bool mx_cpu_is_elementwise(const mx_primitive *prim) {
@@ -135,23 +174,23 @@ static void last_uses(const mx_coder *b, int *last) {
 
 /* The dead values whose places are free, as lists by the size of an element. */
 typedef struct places {
-  int head[9], units;
+  int head[2][9], units[2]; /* the second of each: of values of rows */
 } places;
 
 static void take(mx_coder *b, places *p, int v) {
-  int *head = &p->head[b->size[v]];
+  int *head = &p->head[b->row[v]][b->size[v]];
   if (*head >= 0) {
     b->at[v] = b->at[*head];
     *head = b->next[*head];
   } else {
-    b->at[v] = (uint16_t)p->units;
-    p->units += b->size[v];
+    b->at[v] = (uint16_t)p->units[b->row[v]];
+    p->units[b->row[v]] += b->size[v];
   }
 }
 
 static void give(mx_coder *b, places *p, int v) {
-  b->next[v] = (int16_t)p->head[b->size[v]];
-  p->head[b->size[v]] = v;
+  b->next[v] = (int16_t)p->head[b->row[v]][b->size[v]];
+  p->head[b->row[v]][b->size[v]] = v;
 }
 
 /* A loop may write where it reads, so operands die before the result is born. Operands' blocks are kept: those of one
@@ -173,13 +212,15 @@ static void place_blocks(mx_coder *b, int *last, places *p) {
 
 bool mx_coder_finish(mx_coder *b, int64_t elements) {
   int last[MX_MAX_VALUES];
-  places p = {.units = 0};
+  places p = {.units = {0}};
   if (b->full) return false;
-  for (int k = 0; k < 9; k++) p.head[k] = -1;
+  for (int k = 0; k < 9; k++) p.head[0][k] = p.head[1][k] = -1;
   last_uses(b, last);
   for (int v = 0; v < b->code.n_value; v++) b->at[v] = 0;
   place_blocks(b, last, &p);
-  b->code.units = p.units;
+  b->code.units = p.units[0];
+  b->code.row_units = p.units[1];
+  if (b->code.cols) return true; /* its scratch is as large as it asks for */
   if (elements >= STAGED) mx_coder_stages(b);
-  return p.units * MX_UNIT <= MX_SCRATCH;
+  return p.units[0] * MX_UNIT <= MX_SCRATCH;
 }

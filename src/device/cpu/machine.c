@@ -143,7 +143,7 @@ static void run_few(const job *j, int64_t lo, int64_t hi) {
 }
 
 static void run_many(const job *j, int64_t lo, int64_t hi) {
-  operand operands[MX_MAX_VALUES];
+  operand operands[MX_MAX_OPERANDS];
   run_range(j, operands, lo, hi);
 }
 
@@ -216,6 +216,7 @@ static bool run_turned(mx_ctx *c, job *j) {
 bool mx_cpu_run(mx_ctx *c, const mx_code *code, const mx_tensor *in, const mx_tensor *out) {
   job j = {.code = code, .in = in, .out = out};
   if (out->aval->size == 0) return true;
+  if (code->cols) return mx_cpu_run_rows(c, code, in, out);
   for (int k = 0; k < code->n_in; k++)
     if (is_transposed(&in[k], shape_of(&j, k))) return run_turned(c, &j);
   return run_all(c, &j);

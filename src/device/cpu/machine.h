@@ -11,6 +11,10 @@
  *     one value                  filled once
  *     anything else              gathered
  *
+ * Code with rows (cols > 0) has values of one element a row, too: folds make them of whole rows, spreads repeat them
+ * over their row. Its blocks are whole rows, so that a row is read once for a mean, a variance and what is made of
+ * both.
+ *
  * Blocks of values that are not stored lie in a few kilobytes of scratch, in turn (the block machine of numexpr).
  * Halves are computed in float32: code has instructions that widen and narrow.
  */
@@ -23,16 +27,22 @@
 
 enum {
   MX_MAX_VALUES = 224,
+  MX_MAX_OPERANDS = 64,
   MX_MAX_STAGES = 192,
   MX_MAX_SPILLS = 48,
   MX_SCRATCH = 24 << 10, /* bytes of blocks: with the operands' lines they stay in the first cache */
   MX_UNIT = 64           /* elements: blocks, and the chunks of threads, are multiples */
 };
 
+typedef enum { MX_DO_LOOP, MX_DO_SPREAD, MX_DO_FOLD } mx_instruction_kind;
 typedef struct mx_instruction {
-  mx_loop loop;
+  union {
+    mx_loop loop;
+    void (*fold)(void *acc, const void *x, int64_t n); /* of a row; from the operation's identity */
+  };
   uint16_t in[3], out; /* values; unused ones are the first */
-  uint16_t prim, n_in;
+  uint16_t prim;
+  uint8_t n_in, kind, dtype; /* dtype: of the result */
 } mx_instruction;
 
 /* A stage whose operands are values, or spilled values -1, -2, ... */
@@ -49,6 +59,9 @@ typedef struct mx_code {
   uint16_t *at;                /* by value: its block begins at scratch + at * (elements of a block) */
   const mx_aval *const *shape; /* by operand: the shape it is broadcast to; NULL: the result's */
   int units;                   /* bytes of scratch for one element */
+  int64_t cols;                /* elements of a row, or 0 */
+  uint8_t *row;                /* by value: it has one element a row */
+  int row_units;               /* bytes of scratch for one row, of such values */
   double ns;                   /* about how long an element takes */
   mx_stage_form *stages;       /* NULL: loops alone */
   int n_stages, n_spills;
@@ -58,6 +71,7 @@ typedef struct mx_code {
  * interrupt. */
 bool mx_cpu_run(mx_ctx *c, const mx_code *code, const mx_tensor *in, const mx_tensor *out);
 
+bool mx_cpu_run_rows(mx_ctx *c, const mx_code *code, const mx_tensor *in, const mx_tensor *out); /* code with rows */
 /* Whether result k may overwrite operand i, which lies in a row: all that reads it comes before what writes the result.
  */
 bool mx_code_in_place(const mx_code *code, int k, int i);
@@ -68,14 +82,20 @@ typedef struct mx_coder {
   bool full; /* more than MX_MAX_VALUES */
   mx_instruction ins[MX_MAX_VALUES];
   mx_stage_form stages[MX_MAX_STAGES];
-  uint8_t size[MX_MAX_VALUES], dtype[MX_MAX_VALUES], direct[MX_MAX_VALUES];
+  uint8_t size[MX_MAX_VALUES], dtype[MX_MAX_VALUES], direct[MX_MAX_VALUES], row[MX_MAX_VALUES];
   uint16_t out[MX_MAX_VALUES], at[MX_MAX_VALUES];
-  int16_t wide[MX_MAX_VALUES]; /* the same value as float32, or -1 */
-  int16_t next[MX_MAX_VALUES]; /* of the dead values whose place is free */
+  int16_t wide[MX_MAX_VALUES];   /* the same value as float32, or -1 */
+  int16_t spread[MX_MAX_VALUES]; /* a value of rows, repeated; or -1 */
+  int16_t next[MX_MAX_VALUES];   /* of the dead values whose place is free */
 } mx_coder;
-void mx_coder_start(mx_coder *b);
-/* The next value. direct: it lies in a row, so that it needs no block. */
-int mx_coder_operand(mx_coder *b, int dtype, bool direct);
+void mx_coder_start(mx_coder *b, int64_t cols);
+/* The next value. direct: its elements lie one behind the other, so that it needs no block. row: it has one a row. */
+int mx_coder_operand(mx_coder *b, int dtype, bool direct, bool row);
+/* A row's elements joined: reduce_sum, _prod, _max, _min. The loops for it: NULL where there are none. */
+int mx_coder_fold(mx_coder *b, const mx_primitive *prim, int x);
+bool mx_cpu_folds(const mx_primitive *prim, int dtype);
+/* The value with as many elements as the rows have. */
+int mx_coder_spread(mx_coder *b, int x);
 /* An application of an elementwise primitive, convert or select, that gives `dtype`: the value. */
 int mx_coder_apply(mx_coder *b, const mx_primitive *prim, const int *in, int n_in, int dtype);
 void mx_coder_result(mx_coder *b, int value);
