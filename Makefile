@@ -6,6 +6,7 @@
 #   doc            the reference as HTML, in BUILD/doc
 #   test-interop   exchanges files with Python packages (PYTHON=python3)
 #   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
+#   coverage-table                                                   writes src/ops/README.md from the primitives
 #
 # CC, OPT=-O2, WERROR=1, BUILD=build, SAN= and V=1 (show commands) may be given. A change of flags rebuilds everything.
 
@@ -170,7 +171,7 @@ test:
 	@BUILD=$(BUILD) LUA=$(LUA) sh tests/run $(SUITES)
 
 # C tests see the internals, so they link all objects. test_host.c is a host: libmlax.so and mlax.h, nothing else.
-ctests: $(TESTS) $(BUILD)/tests/lua/fault.so
+ctests: $(TESTS) $(BUILD)/tests/lua/fault.so $(BUILD)/tests/records
 $(OBJ)/tests.a: $(CORE_OBJ) $(API_OBJ)
 	@echo '  AR    $@'
 	$(Q)rm -f $@ && ar rcs $@ $^
@@ -186,6 +187,10 @@ $(BUILD)/tests/test_%: $(OBJ)/tests/c/test_%.o $(TEST_HELP:%.c=$(OBJ)/%.o) $(EMB
 	@mkdir -p $(@D)
 	@echo '  LD    $@'
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LUA_LIBS) $(CORE_LIBS) -lpthread
+$(BUILD)/tests/records: $(OBJ)/tests/coverage/records.o $(EMBED_OBJ) $(OBJ)/tests.a
+	@mkdir -p $(@D)
+	@echo '  LD    $@'
+	$(Q)$(LINK) -o $@ $^ $(LUA_LIBS) $(CORE_LIBS) -lpthread
 # require "fault" for specs; Lua's symbols come from the program.
 $(BUILD)/tests/lua/fault.so: $(OBJ)/tests/fault/module.o
 	@mkdir -p $(@D)
@@ -197,6 +202,12 @@ $(BUILD)/tests/lua/fault.so: $(OBJ)/tests/fault/module.o
 test-interop: all
 	@MLAX=$(BUILD)/mlax PYTHON=$(PYTHON) sh tests/interop/run
 
+# What each primitive answers to each transformation, from the records themselves.
+coverage-table: all $(BUILD)/tests/records
+	@eval "$$($(MAKE) --no-print-directory env)"; $(LUA) -e \
+	  'local c = require "spec.support.coverage"; io.write(c.text(c.records("$(BUILD)/tests/records")))' > $(BUILD)/tests/table
+	@mv $(BUILD)/tests/table src/ops/README.md
+
 # BENCH: options and words, see tests/bench/README.md. PYTHON: one that has jax, optax and torch.
 bench: all
 	@for b in tests/bench/*.lua; do $(BUILD)/mlax $$b $(BENCH) || exit 1; done
@@ -207,7 +218,7 @@ SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-o
 sanitize:
 	@sh .ci/deps install test
 	@$(PARALLEL_MAKE) BUILD=build-asan SAN='$(SAN_FLAGS)' OPT=-O1 build-asan/mlax ctests
-	@BUILD=build-asan LUA=build-asan/mlax ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 \
+	@MLAX_PROGRAMS=$${MLAX_PROGRAMS:-300} BUILD=build-asan LUA=build-asan/mlax ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 \
 	  LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 sh tests/run $(or $(SUITES),c spec)
 # Slow: products are checked against plain loops. CTESTS='test_io test_host' runs some.
 valgrind: all ctests
@@ -260,5 +271,5 @@ clean:
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests demo test test-interop bench bench-compare sanitize valgrind clang lint doc deps env install install-rock clean FORCE
+.PHONY: all ctests demo test test-interop bench bench-compare sanitize valgrind clang lint doc deps env install install-rock clean FORCE coverage-table
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

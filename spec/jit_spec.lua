@@ -596,6 +596,19 @@ describe("errors in compiled code", function()
   end)
 end)
 
+describe("memory that a step may reuse", function()
+  it("is not written while another view of it is still to be read", function()
+    local x = mlax.random.normal(mlax.random.key(1), {40, 40}, {dtype = "float64"})
+    for _, f in ipairs{
+      function(t) return t + t.T end, function(t) return t.T - t end, function(t) return t * t[{{-1, 1, -1}}] end,
+      function(t) return (t:sin() + t.T:cos()) * t end, function(t) return mlax.where(t.T:gt(0), t, t.T) end,
+    } do
+      local function g(v) return f(v:matmul(v)):matmul(v) end
+      helper.near(g(x), mlax.jit(g)(x), 1e-12)
+    end
+  end)
+end)
+
 describe("mlax.program", function()
   it("prints the equations with their lines", function()
     local p = mlax.program(function(x, y) return (x * y):sum() + 1 end)(x3, x3)

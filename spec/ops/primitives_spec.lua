@@ -1,19 +1,14 @@
 --- Every primitive of src/ops/primitives.def, driven by its row in spec/support/rows_*.lua.
 local mlax = require "mlax"
 local helper = require "spec.helper"
+local coverage = require "spec.support.coverage"
 local drive = require "spec.support.drive"
 local reference = require "spec.support.reference"
 local tensor = require "spec.support.tensor"
 
 local inf, nan = math.huge, 0 / 0
 
-local rows = {}
-for _, file in ipairs{"elementwise", "structure", "index", "control", "linalg", "windows"} do
-  for name, row in pairs(require("spec.support.rows_" .. file)) do
-    assert(not rows[name], "two rows of " .. name)
-    rows[name] = row
-  end
-end
+local rows = coverage.rows()
 
 -- Names in the order of primitives.def.
 local function primitives()
@@ -48,7 +43,8 @@ local checks = {
   {"mapped", "maps as a loop does, over any operands and axes"},
   {"tangents", "has the tangents that differences show"},
   {"cotangents", "has the cotangents that belong to its tangents"},
-  {"second_order", "has the second derivatives that differences show"}, {"nested", "has the same derivatives under jit and vmap"},
+  {"second_order", "has the second derivatives that differences show"},
+  {"third_order", "has the third derivatives that differences show"}, {"nested", "has the same derivatives under jit and vmap"},
 }
 
 for _, name in ipairs(names) do
@@ -68,7 +64,7 @@ describe("the driver", function()
   local function notices(check, f, ref) assert.is_false((pcall(drive[check], "test", row(f, ref)))) end
 
   it("passes what is right", function()
-    for _, check in ipairs{"values", "strides", "compiled", "mapped", "tangents", "cotangents", "second_order", "nested"} do
+    for _, check in ipairs{"values", "strides", "compiled", "mapped", "tangents", "cotangents", "second_order", "third_order", "nested"} do
       drive[check]("test", row(function(x) return x * 1 end))
     end
   end)
@@ -83,6 +79,7 @@ describe("the driver", function()
   it("notices wrong derivatives", function()
     notices("tangents", function(x) return x * mlax.stop_gradient(x) end)
     notices("second_order", function(x) return x * x * mlax.stop_gradient(x) end)
+    notices("third_order", function(x) return x * x * x * mlax.stop_gradient(x) end)
   end)
 
   it("notices that compiled or mapped code differs", function()
@@ -298,11 +295,42 @@ describe("derivatives at kinks and zeros", function()
   end)
 
   it("are told to be undefined", function()
-    assert.are.equal("trigamma: the derivative of trigamma is not defined",
-      helper.message(function() gradient(mlax.lax.trigamma, vector(1)) end))
+    assert.are.equal("polygamma: the derivative by the order of polygamma is not defined",
+      helper.message(function() gradient(mlax.lax.polygamma, vector(1), vector(1)) end))
     local ids = mlax.array({1, 2}, "int32")
     local function of_updates(u) return vector(1, 2, 3):at{ids}:mul(u) end
     helper.near({1, 2}, gradient(of_updates, vector(5, 6)))
+  end)
+end)
+
+describe("polygamma", function()
+  -- order, x and the values of SciPy
+  local known = {{1, 0.1, 101.43329915079275}, {1, 30, 0.033895060357739946}, {1, -3.3, 14.817739525515929}, {2, 0.1, -2001.8614573783439},
+    {2, 30, -0.0011487652037285997}, {2, -0.5, -0.82879664423432}, {3, 0.5, 97.40909103400242}, {3, -3.3, 768.9856582554287},
+    {5, 2.5, 0.5785691785671834}, {5, -0.5, 15371.11354860244}, {12, 0.5, -3923983571677.609}, {12, 30, -9.121334210785212e-11},
+    {12, -3.3, 3004370635081421.0}, {0, 2.5, 0.7031566406452432}}
+
+  it("has the known values on both sides of 0", function()
+    for _, row in ipairs(known) do
+      local n, x, want = table.unpack(row)
+      local got = mlax.lax.polygamma(vector(n), vector(x)):item()
+      assert(math.abs(got - want) <= 2e-14 * math.abs(want), ("polygamma(%d, %g) is %.17g, want %.17g"):format(n, x, got, want))
+    end
+  end)
+
+  it("has poles at 0, -1, ..., and is NaN for orders that are not 0, 1, ...", function()
+    helper.near({inf, -inf, inf}, mlax.lax.polygamma(vector(1, 2, 3), vector(0, -1, -2)))
+    helper.near({nan, nan, nan, nan}, mlax.lax.polygamma(vector(0.5, -1, nan, 1), vector(1, 1, 1, nan)))
+    helper.near({0, 0}, mlax.lax.polygamma(vector(1, 2), vector(inf, inf)))
+  end)
+
+  it("is every derivative of lgamma", function()
+    local f = mlax.lgamma
+    for order = 0, 4 do
+      local g = f
+      f = function(x) return mlax.grad(function(v) return g(v):sum() end)(x) end
+      helper.near(mlax.lax.polygamma(vector(order), vector(0.7, 2.5)), f(vector(0.7, 2.5)), 1e-13)
+    end
   end)
 end)
 

@@ -10,7 +10,7 @@
 --     domain     of sampled floats (-2, 2);  int_domain of integers (-50, 50)
 --     ulp        tolerance of values in units of the dtype's epsilon (4; relative above 1), or a table of them by dtype
 --     large      further cases, of arrays that are worked on in blocks and by several threads: values alone, of float32 and int32
---     smooth     how often derivatives are compared with differences (2); 0: there are none
+--     smooth     how often derivatives are compared with differences (3); 0: there are none
 --     slope_tolerance  of derivatives (1e-6)
 --     modes      "forward" or "reverse" where only jvp or only vjp is defined
 --     prints     its name in programs, where it is another one
@@ -307,7 +307,7 @@ end
 
 -- The case in float64 as a function of its differentiable operands, with a point and a direction; nil where there is nothing to do.
 local function differentiable(name, row, case)
-  if field(row, case, "smooth", 2) == 0 then return nil end
+  if field(row, case, "smooth", 3) == 0 then return nil end
   if not table.concat(field(row, case, "dtypes", all_dtypes), " "):find("float64", 1, true) then return nil end
   local random = tensor.random(name)
   local tensors, dtypes = operands(row, case, random, "float64")
@@ -396,29 +396,63 @@ local function inner(v, w)
   return sum
 end
 
---- s(x) = <J(x)^T u, t> = <u, J(x) t>: its gradient by reverse over reverse, forward over reverse and forward over forward, against
--- differences of s.
+-- s(x) = <J(x)^T u, t> = <u, J(x) t>, by reverse mode and by forward mode.
+local function slopes(g, t, u)
+  local function back(...)
+    local _, pullback = mlax.vjp(g, ...)
+    return inner({pullback(u)}, t)
+  end
+  return back, function(...) return inner(select(2, mlax.jvp(g, {...}, t)), u) end
+end
+
+-- <grad f, t> as a function of the same arguments.
+local function grad_along(f, n, t)
+  local argnums = {}
+  for i = 1, n do argnums[i] = i end
+  return function(...) return inner(mlax.grad(f, {argnums = argnums})(...), t) end
+end
+local function jvp_along(f, t) return function(...) return (select(2, mlax.jvp(f, {...}, t))) end end
+
+-- The change of f in direction t.
+local function slope(f, x, t)
+  return (f(table.unpack(moved(x, t, step))):item() - f(table.unpack(moved(x, t, -step))):item()) / (2 * step)
+end
+
+--- The gradient of s by reverse over reverse, forward over reverse and forward over forward, against differences of s.
 function drive.second_order(name, row)
   each_slope(name, row, nil, function(case, g, x, t, u, random)
-    if field(row, case, "smooth", 2) < 2 then return end
-    local function back(...)
-      local _, pullback = mlax.vjp(g, ...)
-      return inner({pullback(u)}, t)
-    end
-    local function along(...) return inner(select(2, mlax.jvp(g, {...}, t)), u) end
-    local s = row.modes == "forward" and along or back
-    local argnums, t2 = {}, like(random, x)
-    for i = 1, #x do argnums[i] = i end
-    local want = (s(table.unpack(moved(x, t2, step))):item() - s(table.unpack(moved(x, t2, -step))):item()) / (2 * step)
+    if field(row, case, "smooth", 3) < 2 then return end
+    local back, along = slopes(g, t, u)
+    local t2 = like(random, x)
+    local want = slope(row.modes == "forward" and along or back, x, t2)
     if row.modes ~= "forward" then
-      local grads = mlax.grad(back, {argnums = argnums})(table.unpack(x))
-      check_number(name, row, case, ", grad of grad against differences", want, dot(grads, t2))
-      local _, forward = mlax.jvp(back, x, t2)
-      check_number(name, row, case, ", jvp of grad against differences", want, forward:item())
+      check_number(name, row, case, ", grad of grad against differences", want, grad_along(back, #x, t2)(table.unpack(x)):item())
+      check_number(name, row, case, ", jvp of grad against differences", want, jvp_along(back, t2)(table.unpack(x)):item())
     end
     if row.modes ~= "reverse" then
-      local _, twice = mlax.jvp(along, x, t2)
-      check_number(name, row, case, ", jvp of jvp against differences", want, twice:item())
+      check_number(name, row, case, ", jvp of jvp against differences", want, jvp_along(along, t2)(table.unpack(x)):item())
+    end
+  end)
+end
+
+--- The same once more: of <grad s, t2> by three reverse modes, three forward modes and forward over reverse over forward.
+function drive.third_order(name, row)
+  each_slope(name, row, nil, function(case, g, x, t, u, random)
+    if field(row, case, "smooth", 3) < 3 then return end
+    local back, along = slopes(g, t, u)
+    local t2, t3 = like(random, x), like(random, x)
+    local twice = jvp_along(along, t2)
+    local want = slope(row.modes == "reverse" and grad_along(back, #x, t2) or twice, x, t3)
+    if row.modes ~= "forward" then
+      local thrice = grad_along(grad_along(back, #x, t2), #x, t3)
+      check_number(name, row, case, ", three times grad against differences", want, thrice(table.unpack(x)):item())
+    end
+    if row.modes ~= "reverse" then
+      check_number(name, row, case, ", three times jvp against differences", want, jvp_along(twice, t3)(table.unpack(x)):item())
+    end
+    if not row.modes then
+      local mixed = jvp_along(grad_along(along, #x, t2), t3)
+      check_number(name, row, case, ", jvp of grad of jvp against differences", want, mixed(table.unpack(x)):item())
     end
   end)
 end

@@ -82,17 +82,20 @@ function reference.digamma(x)
   return sum - shift
 end
 
---- The derivative of digamma.
-function reference.trigamma(x)
-  if x <= 0 then return (pi / math.sin(pi * x)) ^ 2 - reference.trigamma(1 - x) end
-  local shift = 0
-  while x < 15 do
-    shift = shift + 1 / (x * x)
+--- The n-th derivative of digamma (n > 0) right of 0: (-1)^(n+1) times the series of psi_n.
+function reference.polygamma(n, x)
+  local factorial, shift = 1, 0 -- n!
+  for k = 2, n do factorial = factorial * k end
+  while x < 25 do
+    shift = shift + factorial / x ^ (n + 1)
     x = x + 1
   end
-  local sum = 1 / x + 0.5 / (x * x)
-  for k, b in ipairs(bernoulli) do sum = sum + b / x ^ (2 * k + 1) end
-  return sum + shift
+  local sum, product = factorial / n / x ^ n + 0.5 * factorial / x ^ (n + 1), factorial / n -- (2k + n - 1)! / (2k)!
+  for k, b in ipairs(bernoulli) do
+    product = product * (2 * k + n - 2) * (2 * k + n - 1) / ((2 * k - 1) * 2 * k)
+    sum = sum + b * product / x ^ (2 * k + n)
+  end
+  return (n % 2 == 0 and -1 or 1) * (sum + shift)
 end
 
 function reference.sinh(x) return x == 0 and x or math.abs(x) < 1e-3 and x + x ^ 3 / 6 or (math.exp(x) - math.exp(-x)) / 2 end

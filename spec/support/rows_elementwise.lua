@@ -108,8 +108,9 @@ unary("erf", {reference.erf})
 unary("erfc", {reference.erfc})
 unary("erf_inv", {reference.erf_inv, domain = {-0.9, 0.9}, int_domain = {0, 0}})
 unary("lgamma", {reference.lgamma, domain = {0.3, 6}, int_domain = {1, 50}, ulp = {float64 = 100}})
-unary("digamma", {reference.digamma, domain = {0.3, 6}, int_domain = {1, 50}, ulp = {float64 = 20}, smooth = 1, special = false})
-unary("trigamma", {reference.trigamma, domain = {0.3, 6}, int_domain = {1, 50}, ulp = {float64 = 20}, smooth = 0, special = false})
+unary("digamma", {reference.digamma, domain = {0.3, 6}, int_domain = {1, 50}, ulp = {float64 = 20}, special = false})
+unary("polygamma", {function(x) return reference.polygamma(2, x) end, f = function(x) return lax.polygamma(2, x) end,
+  domain = {0.3, 6}, int_domain = {1, 50}, ulp = {float64 = 20}, special = false})
 unary("floor", {reference.floor})
 unary("ceil", {reference.ceil})
 unary("round", {reference.round})
@@ -157,6 +158,8 @@ binary("maximum", {function(x, y) return (x ~= x or y ~= y) and nan or math.max(
   int = function(x, y, dtype) return less(x, y, dtype) and y or x end, bool = function(x, y) return x or y end})
 binary("minimum", {function(x, y) return (x ~= x or y ~= y) and nan or math.min(x, y) end, dtypes = all, unsigned_zero = true,
   int = function(x, y, dtype) return less(x, y, dtype) and x or y end, bool = function(x, y) return x and y end})
+binary("copysign", {function(x, y) return (y < 0 or 1 / y < 0) and -math.abs(x) or math.abs(x) end,
+  special = {0.0, -0.0, 1.0, -2.0, inf, -inf}})
 binary("hypot", {function(x, y)
   if math.abs(x) == inf or math.abs(y) == inf then return inf end
   if x ~= x or y ~= y then return nan end
@@ -228,7 +231,7 @@ end
 
 rows.convert = {dtypes = all, cases = {}, domain = {-100, 100}, int_domain = {-100, 100}, ulp = 1}
 for _, to in ipairs(all) do
-  table.insert(rows.convert.cases, {name = "to " .. to, args = {{2, 5}}, out = to, smooth = to == "float64" and 2 or 0,
+  table.insert(rows.convert.cases, {name = "to " .. to, args = {{2, 5}}, out = to, smooth = to == "float64" and 3 or 0,
     f = function(x) return x:astype(to) end,
     ref = function(x, dtype) return tensor.map(function(v) return converted(v, dtype, to) end, x) end})
 end

@@ -23,7 +23,7 @@ local function ids_spec(shape, low, high) return {shape = shape, dtype = "int32"
 -- -- shape ----------------------------------------------------------------------------------------------------------------
 
 -- one_hot compares with a count along the last axis; tril with counts along two.
-rows.iota = {smooth = 2, cases = {
+rows.iota = {cases = {
   {args = {ids_spec({2, 3}, 1, 4)}, out = "float32", dtypes = {"float32"}, f = function(ids) return mlax.one_hot(ids, 4) end,
     ref = function(ids) return build({2, 3, 4}, function(at) return get(ids, {at[1], at[2]}) == at[3] and 1.0 or 0.0 end) end},
   {args = {{3, 4}}, f = function(x) return x:tril() end,

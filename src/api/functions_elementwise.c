@@ -33,7 +33,8 @@ static const mx_reg primitive_functions[] = {
 };
 
 /* Operators alone, and what only derivatives and random numbers need: these stay in mlax.lax. */
-static const char *const lax_only[] = {"not", "and", "or", "xor", "shift_left", "shift_right", "trigamma", "nextafter"};
+static const char *const lax_only[] = {"not",        "and",         "or",        "xor",
+                                       "shift_left", "shift_right", "polygamma", "nextafter"};
 
 static bool is_lax_only(const char *name) {
   for (size_t i = 0; i < sizeof lax_only / sizeof *lax_only; i++)

@@ -74,12 +74,34 @@ static int64_t fold_width(const mx_program *p, const mx_eqn *e) {
   return width > 1 ? width : 0;
 }
 
+/* Elements that are left, if the equation joins the first axes of its operand: a result that ends its group. */
+static int64_t join_width(const mx_program *p, const mx_eqn *e) {
+  if (e->n_in != 1 || !mx_cpu_folds(e->prim, p->avals[e->in[0]]->dtype)) return 0;
+  const mx_aval *x = p->avals[e->in[0]], *y = p->avals[e->out];
+  int64_t reduced = e->params->axes.axes.n;
+  if (x->size == y->size || x->dtype != y->dtype) return 0;
+  for (int i = 0; i < x->ndim && reduced > 0; i++)
+    if (mx_dims_has(&e->params->axes.axes, i)) reduced--;
+    else if (x->shape[i] != 1) return 0;
+  return y->size;
+}
+
+/* The length of rows in which so many elements may be taken: any that divides them. 0: none that is of use. */
+int64_t mx_any_width(int64_t elements) {
+  if (elements <= 2048) return elements;
+  for (int64_t cols = 2048; cols >= 64; cols--)
+    if (elements % cols == 0) return cols;
+  return 0;
+}
+
+bool mx_eqn_joins_rows(const mx_program *p, const mx_eqn *e) { return fold_width(p, e) == 0 && join_width(p, e) > 0; }
+
 static bool may_join(const mx_program *p, const mx_eqn *e) {
   const mx_aval *out = p->avals[e->out];
   if (out->size == 0 || e->n_out != 1) return false;
   if (e->prim->id == MX_PRIM_broadcast)
     return p->avals[e->in[0]]->size == out->size || spread_width(p->avals[e->in[0]], out) > 0;
-  return mx_eqn_is_alias(p, e) || mx_cpu_is_elementwise(e->prim) || fold_width(p, e) > 0;
+  return mx_eqn_is_alias(p, e) || mx_cpu_is_elementwise(e->prim) || fold_width(p, e) > 0 || join_width(p, e) > 0;
 }
 
 /* How the equation may read operand k inside its group: -1 not at all, 0 element by element, else in rows so long. */
@@ -87,6 +109,8 @@ static int64_t link_width(const mx_program *p, const mx_eqn *e, int k) {
   const mx_aval *v = p->avals[e->in[k]], *out = p->avals[e->out];
   int64_t width = fold_width(p, e);
   if (width > 0) return width;
+  width = join_width(p, e);
+  if (width > 0) return width > 1 ? width : 0;
   if (v->size == out->size) return 0;
   width = spread_width(v, out);
   return width > 0 ? width : -1;
@@ -140,6 +164,13 @@ static bool fits_rows(const fusing *f, int32_t g, int64_t elements, int64_t cols
   return f->elements[g] == elements || (cols && f->elements[g] == elements / cols);
 }
 
+static bool is_fold(const fusing *f, const mx_eqn *e) { return mx_cpu_folds(e->prim, f->p->avals[e->in[0]]->dtype); }
+
+/* Elements of an operand that is read in rows of `width`, or (0) one by one. */
+static int64_t read_size(const fusing *f, const mx_eqn *e, int64_t width, int64_t cols) {
+  return f->p->avals[e->out]->size / (width > 0 ? cols : 1);
+}
+
 /* Whether the members of group g read those of `other` as code can: values of rows along rows. */
 static bool edges_fit(const fusing *f, int32_t g, int32_t other, int64_t elements, int64_t cols) {
   for (int32_t i = g; i >= 0; i = f->next[i]) {
@@ -147,9 +178,10 @@ static bool edges_fit(const fusing *f, int32_t g, int32_t other, int64_t element
     for (int k = 0; k < e->n_in; k++) {
       int32_t from = f->producer[e->in[k]];
       if (from < 0 || f->group[from] != other) continue;
+      if (mx_eqn_joins_rows(f->p, &f->p->eqns[from])) return false;
       int64_t width = link_width(f->p, e, k);
       if (width < 0 || (width > 0 && width != cols)) return false;
-      if (width > 0 && f->p->avals[e->out]->size != elements && fold_width(f->p, e) == 0) return false;
+      if (f->p->avals[e->in[k]]->size != (is_fold(f, e) ? elements : read_size(f, e, width, cols))) return false;
     }
   }
   return true;
@@ -163,7 +195,7 @@ static bool union_shape(const fusing *f, int32_t a, int32_t b, int64_t width, in
   if (width > 0 && width != *cols) return false;
   if (*cols > MAX_COLS || (*cols && *elements / *cols<FEW_ROWS && * elements> SMALL)) return false;
   if (!fits_rows(f, a, *elements, *cols) || !fits_rows(f, b, *elements, *cols)) return false;
-  return *cols == 0 || (edges_fit(f, a, b, *elements, *cols) && edges_fit(f, b, a, *elements, *cols));
+  return edges_fit(f, a, b, *elements, *cols) && edges_fit(f, b, a, *elements, *cols);
 }
 
 /* The group of the earlier first equation takes the other's members. `full`: elements of the equation that joins. */
@@ -182,9 +214,11 @@ static void join_operands(fusing *f, int32_t i) {
   if (!may_join(f->p, e)) return;
   for (int k = 0; k < e->n_in; k++) {
     int32_t from = f->producer[e->in[k]];
-    if (from < 0 || !may_join(f->p, &f->p->eqns[from])) continue;
+    if (from < 0 || !may_join(f->p, &f->p->eqns[from]) || mx_eqn_joins_rows(f->p, &f->p->eqns[from])) continue;
     int64_t width = link_width(f->p, e, k);
-    if (width >= 0) join(f, f->group[i], f->group[from], width, f->p->avals[e->out]->size);
+    if (width >= 0)
+      join(f, f->group[i], f->group[from], width,
+           is_fold(f, e) ? f->p->avals[e->in[k]]->size : f->p->avals[e->out]->size);
   }
 }
 
@@ -194,8 +228,9 @@ static void start_group(fusing *f, int32_t i) {
   f->group[i] = f->tail[i] = i;
   f->next[i] = -1;
   f->size[i] = 1;
-  f->cols[i] = may_join(f->p, e) ? fold_width(f->p, e) : 0;
-  f->elements[i] = f->cols[i] ? f->p->avals[e->in[0]]->size : e->n_out ? f->p->avals[e->out]->size : 0;
+  bool fold = e->n_in == 1 && e->n_out == 1 && is_fold(f, e) && may_join(f->p, e);
+  f->cols[i] = fold ? link_width(f->p, e, 0) : 0;
+  f->elements[i] = fold ? f->p->avals[e->in[0]]->size : e->n_out ? f->p->avals[e->out]->size : 0;
 }
 
 /* -- order -----------------------------------------------------------------------------------------------------------

@@ -85,6 +85,8 @@ static bool is_square(const grouping *g, const mx_eqn *e) {
 
 static int apply(grouping *g, const mx_eqn *e, const int *in) {
   if (mx_eqn_is_alias(g->p->program, e)) return in[0];
+  if (mx_eqn_joins_rows(g->p->program, e))
+    return mx_coder_join_rows(&g->coder, e->prim, in[0], aval(g, e->out)->size == 1);
   if (mx_cpu_folds(e->prim, aval(g, e->in[0])->dtype)) return mx_coder_fold(&g->coder, e->prim, in[0]);
   bool square = is_square(g, e);
   return mx_coder_apply(&g->coder, square ? &mx_prim_square : e->prim, in, square ? 1 : e->n_in,
@@ -217,6 +219,13 @@ static bool add_singly(mx_ctx *c, mx_plan *p, const int32_t *members, int n) {
   return true;
 }
 
+/* A group without rows that is joined to one element gets rows of any length. */
+static bool find_cols(grouping *g) {
+  for (int i = 0; i < g->n && g->cols == 0; i++)
+    if (mx_eqn_joins_rows(g->p->program, member(g, i)) && (g->cols = mx_any_width(g->elements)) == 0) return false;
+  return true;
+}
+
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
   int first = group ? f->ends[group - 1] : 0;
   int32_t rest[MAX_GROUP];
@@ -224,10 +233,11 @@ bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
   if (!add_views(c, p, f->eqns + first, f->ends[group] - first, rest, &g.n)) return false;
   if (g.n == 0) return true;
   if (g.n == 1 && !mx_cpu_is_elementwise(member(&g, 0)->prim)) return mx_plan_equation(c, p, member(&g, 0));
-  mx_coder_start(&g.coder, g.cols);
+  bool fits = find_cols(&g);
+  mx_coder_start(&g.coder, g.cols ? g.elements / g.cols : 0, g.cols);
   find_operands(&g);
   write_code(&g);
   mark_results(&g);
-  bool fits = mx_coder_finish(&g.coder, g.elements) && g.n_operands <= MX_MAX_OPERANDS;
+  fits = fits && mx_coder_finish(&g.coder, g.elements) && g.n_operands <= MX_MAX_OPERANDS;
   return fits ? add_step(&g) : add_singly(c, p, rest, g.n);
 }

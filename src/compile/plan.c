@@ -107,6 +107,13 @@ static void mark_lifetimes(mx_plan *p) {
     }
 }
 
+/* Whether one operand alone reads the root: another view of it may be read when it is overwritten already. */
+static bool read_once(const mx_plan *p, const mx_step *s, int32_t root) {
+  int readers = 0;
+  for (int k = 0; k < s->n_in; k++) readers += p->slots[p->tensor_vars[s->tensors + k]].root == root;
+  return readers == 1;
+}
+
 /* A result of code may take the place of an operand that dies there, where the code reads it before. */
 static void overwrite_operands(mx_plan *p) {
   for (int i = 0; i < p->n_steps; i++) {
@@ -120,7 +127,7 @@ static void overwrite_operands(mx_plan *p) {
         bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
                      mx_nbytes(p->program->avals[in[j]]) == from->bytes;
         if (!whole || from->place != MX_AT_ARENA || from->last != i || from->overwritten) continue;
-        if (!mx_code_in_place(s->code, k, j)) continue;
+        if (!read_once(p, s, operand->root) || !mx_code_in_place(s->code, k, j)) continue;
         to->overwrites = operand->root;
         from->overwritten = true;
       }

@@ -3,7 +3,7 @@
 #ifndef MX_PLAN_IMPL_H
 #define MX_PLAN_IMPL_H
 
-#include "../device/cpu/machine.h"
+#include "../device/code.h"
 #include "compile.h"
 
 typedef enum { MX_AT_INPUT, MX_AT_CONST, MX_AT_ARENA, MX_AT_RESULT } mx_place;
@@ -50,6 +50,9 @@ typedef struct mx_fusion {
 bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, mx_arena *keep, mx_fusion *out);
 /* Whether an equation's result is its first operand's elements in the same order, or (broadcast) repeated. */
 bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e);
+/* Whether it joins all rows of its group: a result that no member reads. */
+bool mx_eqn_joins_rows(const mx_program *p, const mx_eqn *e);
+int64_t mx_any_width(int64_t elements); /* a length of rows for elements that have none; 0: there is no good one */
 
 /* What one run needs for itself: tensors with the addresses filled in, and the arena they point into. */
 typedef struct mx_run {

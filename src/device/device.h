@@ -94,7 +94,7 @@ void mx_cpu_copy(mx_ctx *c, const mx_tensor *from, char *to);
 bool mx_cpu_control(mx_ctx *c, const mx_kernel_args *a);
 bool mx_cpu_collective(mx_ctx *c, const mx_kernel_args *a);
 
-/* "cpu: AVX-512, 2 threads, OpenBLAS 0.3.21 (OpenMP)": for mlax.devices() */
+/* "cpu: AVX-512, 2 threads, products by own tiles, OpenBLAS 0.3.21 SkylakeX (OpenMP)": for mlax.devices() */
 void mx_cpu_describe(const mlax_engine *e, char *to, size_t cap);
 
 #endif

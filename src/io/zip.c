@@ -222,7 +222,7 @@ bool mx_zip_read(mx_ctx *c, const mx_source *s, const mx_entry *e, mx_bytes *out
 
 /* Writes numbers behind one another. */
 static void put(char **to, uint64_t v, int bytes) {
-  for (int i = 0; i < bytes; i++) *(*to)++ = (char)(v >> (8 * i));
+  for (int i = 0; i < bytes; i++, v >>= 8) *(*to)++ = (char)v;
 }
 
 static void put_common(char **to, const mx_entry *e, size_t name) { /* what local and central headers share */

@@ -66,8 +66,7 @@ D1(erf, mx_mul(c, g, mx_muls(c, gauss(c, X), two_over_sqrt_pi)))                
 D1(erfc, mx_mul(c, g, mx_muls(c, gauss(c, X), -two_over_sqrt_pi)))                   /* -g 2/sqrt(pi) e^-x^2 */
 D1(erf_inv, mx_mul(c, g, mx_muls(c, mx_exp(c, mx_square(c, R)), half_sqrt_pi)))      /* g sqrt(pi)/2 e^r^2 */
 D1(lgamma, mx_mul(c, g, mx_digamma(c, X)))                                           /* g digamma x */
-D1(digamma, mx_mul(c, g, mx_trigamma(c, X)))                                         /* g trigamma x */
-D1(trigamma, ((void)g, mx_no_rule(c, o->prim, "derivative")))
+D1(digamma, mx_mul(c, g, mx_polygamma(c, mx_like(c, X, 1), X)))                      /* g polygamma(1, x) */
 
 /* -- two operands ----------------------------------------------------------------------------------------------------
  */
@@ -80,6 +79,10 @@ D2(mod, g, mx_mul(c, g, mx_neg(c, mx_floor(c, mx_div(c, X, Y)))))  /* g, -g floo
 D2(atan2, mx_mul(c, g, mx_div(c, Y, squares(c, X, Y))),            /* g y / (x^2 + y^2) */
    mx_mul(c, g, mx_neg(c, mx_div(c, X, squares(c, X, Y)))))        /* -g x / (x^2 + y^2) */
 D1(hypot, mx_mul(c, g, mx_div(c, o->in[i], unless_zero(c, R, 1)))) /* g x / r, g y / r; 0 at the origin */
+
+D2(copysign, mx_mul(c, g, mx_mul(c, mx_sign(c, X), mx_copysign(c, mx_like(c, X, 1), Y))), NULL) /* g sign(x) sign(y) */
+D2(polygamma, mx_no_rule(c, o->prim, "derivative by the order"),                                /* whole orders alone */
+   mx_mul(c, g, mx_polygamma(c, mx_adds(c, X, 1), Y))) /* g polygamma(n + 1, x) */
 
 /* The share of the first operand: 1 where it is the greater, 1/2 where they are equal, else 0. */
 static mx_array *share(mx_ctx *c, mx_array *greater, mx_array *lesser) {

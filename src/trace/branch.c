@@ -57,8 +57,11 @@ static bool branch_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_
   return ok;
 }
 
-/* -- partial evaluation: each known branch gives its residuals and zeros in the place of the others' -----------------
- */
+/* -- partial evaluation: each known branch gives its residuals and others in the place of the others' -----------------
+ *
+ * Those are ones. Where each example takes its own branch, all branches are computed and one is chosen: what is linear
+ * in the tangents and divides by residuals, or solves with them, is finite for ones, so that a second derivative does
+ * not meet 0 * NaN. */
 
 typedef struct padded {
   const mx_program *known;
@@ -66,6 +69,11 @@ typedef struct padded {
       n_residuals;      /* known results; of all residuals, where this branch's begin, and how many there are */
   const mx_aval *avals; /* of all residuals */
 } padded;
+
+static mx_array *harmless(mx_ctx *c, const mx_aval *a) {
+  mx_dims shape = mx_dims_shape(a);
+  return mx_full(c, a->dtype, &shape, mx_is_float(a->dtype));
+}
 
 static bool padded_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   const padded *p = state;
@@ -77,7 +85,7 @@ static bool padded_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_l
   int own = p->known->n_out - p->n_out;
   for (int r = 0; ok && r < p->n_residuals; r++) {
     bool mine = r >= p->first && r < p->first + own;
-    mx_array *v = mine ? y[p->n_out + r - p->first] : mx_zeros(c, &p->avals[r]);
+    mx_array *v = mine ? y[p->n_out + r - p->first] : harmless(c, &p->avals[r]);
     ok = v && mx_list_add(c, out, v);
   }
   mx_arena_release(&a);

@@ -97,8 +97,53 @@ static bool checkpoint_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const b
   return ok;
 }
 
+/* The way back: what needs no tangent is computed again, then what is linear in the tangents is transposed. The program
+ * is split first, since one equation of it may give results of both kinds: control flow that computes tangents beside
+ * values. */
+typedef struct halves {
+  mx_program *known, *linear; /* see mx_program_split */
+  bool *out;                  /* results that are linear */
+  bool *mask;                 /* inputs of `linear` that are; behind them stand the residuals */
+  int n_known_out, n_linear_in;
+} halves;
+
+static bool split_halves(mx_ctx *c, mx_arena *a, const mx_op *o, const bool *linear, halves *h) {
+  h->out = mx_take(c, a, o->n_out, 1);
+  if (!h->out || !mx_program_split(c, o->p->call.of->items[0], linear, h->out, &h->known, &h->linear)) return false;
+  h->mask = mx_take(c, a, h->linear->n_in, 1);
+  for (int k = 0; k < o->n_out; k++) h->n_known_out += !h->out[k];
+  for (int i = 0; h->mask && i < o->n_in; i++)
+    if (linear[i]) h->mask[h->n_linear_in++] = true;
+  return h->mask != NULL;
+}
+
+static bool transpose_halves(mx_ctx *c, mx_arena *a, const mx_op *o, const bool *linear, const halves *h,
+                             mx_array *const *ct, mx_array **out) {
+  int n = h->linear->n_in;
+  mx_array **x = mx_take(c, a, o->n_in, sizeof *x), **y = mx_take(c, a, h->known->n_out, sizeof *y),
+           **in = mx_take(c, a, n, sizeof *in), **g = mx_take(c, a, o->n_out, sizeof *g),
+           **ct_in = mx_take(c, a, n, sizeof *ct_in);
+  if (!x || !y || !in || !g || !ct_in) return false;
+  for (int i = 0, k = 0; i < o->n_in; i++)
+    if (!linear[i]) x[k++] = o->in[i];
+  for (int k = 0, u = 0; k < o->n_out; k++)
+    if (h->out[k]) g[u++] = ct[k];
+  if (!mx_program_eval(c, h->known, x, y)) return false;
+  for (int i = h->n_linear_in; i < n; i++) in[i] = y[h->n_known_out + i - h->n_linear_in];
+  if (!mx_program_transpose(c, h->linear, h->mask, in, g, ct_in)) return false;
+  for (int i = 0, k = 0; i < o->n_in; i++)
+    if (linear[i]) out[i] = ct_in[k++];
+  return true;
+}
+
 static bool checkpoint_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_array *const *ct, mx_array **out) {
-  return mx_program_transpose(c, o->p->call.of->items[0], linear, o->in, ct, out);
+  mx_arena a = {c->engine, NULL};
+  halves h = {0};
+  bool ok = split_halves(c, &a, o, linear, &h) && transpose_halves(c, &a, o, linear, &h, ct, out);
+  mx_program_release(h.known);
+  mx_program_release(h.linear);
+  mx_arena_release(&a);
+  return ok;
 }
 
 /* -- batch: of all programs ------------------------------------------------------------------------------------------

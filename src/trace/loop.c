@@ -212,8 +212,9 @@ static bool loop_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_arr
 typedef struct per_example {
   sizes s;
   int64_t size;
-  const bool *mapped; /* by operand */
-  bool select;        /* the condition is mapped */
+  const bool *mapped;      /* by operand */
+  const bool *cond_mapped; /* by input of the condition: its constants, the carry */
+  bool select;             /* the condition is mapped */
 } per_example;
 
 static bool example_cond(mx_ctx *c, const per_example *e, mx_array *const *in, mx_array **pred) {
@@ -245,16 +246,16 @@ static bool example_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_
 static bool pred_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   mx_array *pred;
   (void)n;
-  return example_cond(c, state, in, &pred) && mx_list_add(c, out, pred);
+  return mx_program_eval(c, ((per_example *)state)->s.cond, in, &pred) && mx_list_add(c, out, pred);
 }
 
 /* The whole body or condition: the example's, mapped; results first-axis mapped (body), or any of them (condition). */
-static bool whole_call(mx_ctx *c, per_example *e, bool (*call)(mx_ctx *, void *, mx_array *const *, int, mx_list *),
-                       mx_array *const *in, int n, mx_list *to, mx_ints *axes) {
+static bool whole_call(mx_ctx *c, mx_function f, const bool *mapped, int64_t size, mx_array *const *in, int n,
+                       mx_list *to, mx_ints *axes) {
   mx_arena a = {c->engine, NULL};
   int *in_axes = mx_take(c, &a, n, sizeof(int));
-  for (int i = 0; in_axes && i < n; i++) in_axes[i] = e->mapped[i] ? 0 : -1;
-  bool ok = in_axes && mx_batch(c, (mx_function){call, e}, in, in_axes, n, e->size, c->batching, to, axes);
+  for (int i = 0; in_axes && i < n; i++) in_axes[i] = mapped[i] ? 0 : -1;
+  bool ok = in_axes && mx_batch(c, f, in, in_axes, n, size, c->batching, to, axes);
   mx_arena_release(&a);
   return ok;
 }
@@ -263,7 +264,7 @@ static bool whole_body(mx_ctx *c, void *state, mx_array *const *in, int n, mx_li
   per_example *e = state;
   mx_list y = {0};
   mx_ints axes = {0};
-  bool ok = whole_call(c, e, example_call, in, n, &y, &axes);
+  bool ok = whole_call(c, (mx_function){example_call, e}, e->mapped, e->size, in, n, &y, &axes);
   for (int k = 0; ok && k < y.n; k++) {
     bool mapped = e->mapped[e->s.n_cond + e->s.n_body + k];
     mx_array *v = mapped ? mx_batch_to_front(c, y.items[k], axes.items[k], e->size) : y.items[k];
@@ -275,9 +276,10 @@ static bool whole_body(mx_ctx *c, void *state, mx_array *const *in, int n, mx_li
 }
 
 static bool whole_cond(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
+  per_example *e = state;
   mx_list y = {0};
   mx_ints axes = {0};
-  bool ok = whole_call(c, state, pred_call, in, n, &y, &axes);
+  bool ok = whole_call(c, (mx_function){pred_call, e}, e->cond_mapped, e->size, in, n, &y, &axes);
   mx_array *any = ok ? mx_any(c, y.items[0], NULL, false) : NULL;
   ok = any && mx_list_add(c, out, any);
   mx_list_release(c, &y);
@@ -313,27 +315,42 @@ static bool find_mapped(mx_ctx *c, mx_arena *a, const sizes *s, const int *axes,
   return true;
 }
 
-/* Both whole programs take all constants as constants of their own: condition's, body's. */
+/* The whole programs and the operands of the loop: the condition's constants, all constants (the body asks the
+ * condition for each example), the carry. Tangents are among the body's constants, so the condition does not take
+ * those. */
+static bool bind_whole(mx_ctx *c, mx_arena *a, const mx_op *o, per_example *e, mx_array **x, mx_array **out) {
+  const sizes *s = &e->s;
+  int n = o->n_in, n_const = s->n_cond + s->n_body;
+  const mx_aval **avals = mx_take(c, a, n, sizeof *avals), **cond_avals = mx_take(c, a, n, sizeof *avals);
+  bool *cond_mapped = mx_take(c, a, n, 1);
+  if (!avals || !cond_avals || !cond_mapped) return false;
+  for (int i = 0, k = 0; i < n; i++) {
+    avals[i] = &x[s->n_cond + i]->aval;
+    if (i < s->n_cond || i >= n_const) cond_mapped[k] = e->mapped[i], cond_avals[k++] = avals[i];
+  }
+  e->cond_mapped = cond_mapped;
+  mx_program *body = mx_program_of(c, (mx_function){whole_body, e}, avals, n);
+  mx_program *cond = body ? mx_program_of(c, (mx_function){whole_cond, e}, cond_avals, s->n_cond + s->n_carry) : NULL;
+  return bind_loop(c, cond, body, s->n_cond, n_const, x, s->n_cond + n, out, o->n_out);
+}
+
 static bool loop_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
   per_example e = {.s = sizes_of(o), .size = size};
   const sizes *s = &e.s;
   mx_arena a = {c->engine, NULL};
-  int n = o->n_in, n_const = s->n_cond + s->n_body;
+  int n = o->n_in;
   bool *mapped = mx_take(c, &a, n, 1);
-  mx_array **x = mx_take(c, &a, n + n_const, sizeof *x);
-  const mx_aval **avals = mx_take(c, &a, n, sizeof *avals);
-  bool ok = mapped && x && avals && find_mapped(c, &a, s, axes, size, mapped, &e.select);
+  mx_array **x = mx_take(c, &a, n + s->n_cond, sizeof *x);
+  bool ok = mapped && x && find_mapped(c, &a, s, axes, size, mapped, &e.select);
   e.mapped = mapped;
   for (int i = 0; ok && i < n; i++) {
     mx_array *v = mapped[i] ? mx_batch_to_front(c, o->in[i], axes[i], size) : o->in[i];
-    if (!v) ok = false;
-    else avals[i] = &v->aval, x[i < n_const ? i : i + n_const] = v;
-    if (ok && i < n_const) x[n_const + i] = v;
+    x[s->n_cond + i] = v;
+    if (i < s->n_cond) x[i] = v;
+    ok = v != NULL;
   }
-  mx_program *body = ok ? mx_program_of(c, (mx_function){whole_body, &e}, avals, n) : NULL;
-  mx_program *cond = body ? mx_program_of(c, (mx_function){whole_cond, &e}, avals, n) : NULL;
-  ok = bind_loop(c, cond, body, n_const, n_const, x, n + n_const, out, o->n_out) && ok;
-  for (int k = 0; ok && k < o->n_out; k++) out_axes[k] = mapped[n_const + k] ? 0 : -1;
+  ok = ok && bind_whole(c, &a, o, &e, x, out);
+  for (int k = 0; ok && k < o->n_out; k++) out_axes[k] = mapped[s->n_cond + s->n_body + k] ? 0 : -1;
   mx_arena_release(&a);
   return ok;
 }

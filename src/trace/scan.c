@@ -251,19 +251,18 @@ static mx_program *regroup(mx_ctx *c, mx_arena *a, const mx_op *o, const sizes *
   return mx_program_rewire(c, p->unknown, n, avals, source, p->unknown->n_out, NULL);
 }
 
-static bool record_unknown(mx_ctx *c, mx_trace *lin, const mx_op *o, mx_program *body, mx_array **x,
-                           const int counts[3], mx_array **y) {
+static bool record_unknown(mx_ctx *c, mx_trace *lin, const mx_op *o, const mx_taped_scan *t, mx_array **y) {
   mx_params params;
   memset(&params, 0, sizeof params);
-  params.scan.body = mx_programs_new(c, 1, &body);
-  params.scan.n_const = counts[0];
-  params.scan.n_carry = counts[1];
+  params.scan.body = mx_programs_new(c, 1, &t->body);
+  params.scan.n_const = t->counts[0];
+  params.scan.n_carry = t->counts[1];
   params.scan.length = o->p->scan.length;
   params.scan.reverse = o->p->scan.reverse;
-  int n = counts[0] + counts[1] + counts[2];
-  mx_op op = {.prim = &mx_prim_scan, .p = &params, .n_in = n, .n_out = body->n_out, .in = x};
+  int n = t->counts[0] + t->counts[1] + t->counts[2];
+  mx_op op = {.prim = &mx_prim_scan, .p = &params, .n_in = n, .n_out = t->body->n_out, .in = t->x};
   const mx_aval **avals = mx_new(c, (size_t)(n + 1) * sizeof *avals);
-  for (int i = 0; avals && i < n; i++) avals[i] = &x[i]->aval;
+  for (int i = 0; avals && i < n; i++) avals[i] = &t->x[i]->aval;
   op.in_aval = avals;
   bool ok = params.scan.body && avals && mx_stage_process(c, lin, &op, y);
   mx_free(c->engine, avals, (size_t)(n + 1) * sizeof *avals);
@@ -275,16 +274,16 @@ static bool scan_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool *u
   sizes s = sizes_of(o);
   mx_arena a = {c->engine, NULL};
   parts p = {0};
-  int counts[3];
+  mx_taped_scan t = {.length = o->p->scan.length};
   bool ok = find_parts(c, &a, &s, unknown, &p);
   mx_array **y = ok ? mx_take(c, &a, p.known->n_out, sizeof *y) : NULL;
-  mx_array **x = ok ? mx_take(c, &a, p.unknown->n_in + o->n_in, sizeof *x) : NULL;
+  t.x = ok ? mx_take(c, &a, p.unknown->n_in + o->n_in, sizeof *t.x) : NULL;
   mx_array **z = ok ? mx_take(c, &a, p.unknown->n_out, sizeof *z) : NULL;
-  ok = x && y && z && run_known(c, &a, o, &s, &p, y);
-  mx_program *body = ok ? regroup(c, &a, o, &s, &p, y + p.n_known_out, x, counts) : NULL;
-  ok = body && record_unknown(c, lin, o, body, x, counts, z);
+  ok = t.x && y && z && run_known(c, &a, o, &s, &p, y);
+  t.body = ok ? regroup(c, &a, o, &s, &p, y + p.n_known_out, t.x, t.counts) : NULL;
+  ok = t.body && mx_scan_hoist(c, &a, lin, &t) && record_unknown(c, lin, o, &t, z);
   for (int k = 0, known = 0, u = 0; ok && k < o->n_out; k++) out[k] = p.out[k] ? z[u++] : y[known++];
-  mx_program_release(body);
+  mx_program_release(t.body);
   mx_program_release(p.known);
   mx_program_release(p.unknown);
   mx_arena_release(&a);

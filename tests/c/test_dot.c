@@ -1,6 +1,9 @@
 /* test_dot.c: products against the plain sum of products, in every dtype and layout, by each of the ways in which they
  * are worked out, and under transformations. */
+#include "../../src/device/cpu/simd/gemm.h"
 #include "arrays.h"
+
+#include <float.h>
 
 /* -- the plain definition --------------------------------------------------------------------------------------------
  */
@@ -175,7 +178,7 @@ static void test_matrices(void **state) {
   }
 }
 
-/* BLAS, on tiles: more than 2^26 multiplications, and with rows longer than the columns that are used. */
+/* Many blocks, and rows longer than the columns that are used. */
 static void test_large(void **state) {
   (void)state;
   product p = {.xc = {1, {1}}, .yc = {1, {0}}, .dtype = -1};
@@ -217,16 +220,154 @@ static void test_edges(void **state) {
 /* The way in which a product is cut does not show in its bits. */
 static void test_threads(void **state) {
   (void)state;
-  static float r[2][150 * 170];
-  for (int threads = 1; threads <= 2; threads++) {
-    world w;
-    mx_ctx *c = world_open(&w, threads);
-    mx_array *x = random_array(&w, MLAX_FLOAT32, &(mx_dims){2, {150, 700}});
-    mx_array *y = random_array(&w, MLAX_FLOAT32, &(mx_dims){2, {700, 170}});
-    mx_array_read_all(mx_matmul(c, mx_exp(c, x), mx_sin(c, y)), r[threads - 1]);
-    world_close(&w);
+  static const int64_t sizes[][3] = {{150, 700, 170}, {1100, 40, 90}, {70, 800, 300}, {9, 1200, 400}, {30, 33, 2000}};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+    for (int how = 0; how < 4; how++) {
+      size_t bytes = (size_t)(sizes[i][0] * sizes[i][2]) * sizeof(float);
+      float *r[3];
+      for (int threads = 1; threads <= 3; threads++) {
+        world w;
+        mx_ctx *c = world_open(&w, threads);
+        mx_array *x = mx_exp(c, matrix(&w, MLAX_FLOAT32, sizes[i][0], sizes[i][1], how % 2));
+        mx_array *y = mx_sin(c, matrix(&w, MLAX_FLOAT32, sizes[i][1], sizes[i][2], how / 2));
+        r[threads - 1] = malloc(bytes);
+        mx_array_read_all(mx_matmul(c, x, y), r[threads - 1]);
+        world_close(&w);
+      }
+      assert_memory_equal(r[0], r[1], bytes);
+      assert_memory_equal(r[0], r[2], bytes);
+      for (int t = 0; t < 3; t++) free(r[t]);
+    }
+}
+
+/* A NaN and infinities show where they should, and nowhere else. */
+static void test_special_numbers(void **state) {
+  (void)state;
+  enum { M = 29, K = 400, N = 45 };
+  world w;
+  mx_ctx *c = world_open(&w, 1);
+  for (int how = 0; how < 4; how++) {
+    mx_array *x = matrix(&w, MLAX_FLOAT32, M, K, 0), *y = mx_full(c, MLAX_FLOAT32, &(mx_dims){2, {K, N}}, 1);
+    ((float *)mx_data(x))[3 * K + 399] = how == 0 ? NAN : how == 1 ? INFINITY : how == 2 ? -INFINITY : FLT_MAX;
+    ((float *)mx_data(x))[17 * K + 5] = how == 3 ? 0 : NAN;
+    double *v = read_doubles(mx_matmul(c, x, y));
+    for (int i = 0; i < M * N; i++) {
+      int row = i / N;
+      if (row == 3 && how < 3) assert_true(how == 0 ? isnan(v[i]) : v[i] == (how == 1 ? INFINITY : -INFINITY));
+      else assert_true(row == 17 && how < 3 ? isnan(v[i]) != 0 : isfinite(v[i]) != 0);
+    }
+    free(v);
+    mx_frame_release(c, 0);
   }
-  assert_memory_equal(r[0], r[1], sizeof r[0]);
+  world_close(&w);
+}
+
+/* -- register tiles of each instruction set, directly ----------------------------------------------------------------
+ */
+
+typedef struct tiles {
+  mx_isa_level isa;
+  bool wide; /* float64 */
+  const mx_gemm_loops *loops;
+} tiles;
+
+#if defined(__x86_64__)
+static const tiles all_tiles[] = {{MX_ISA_AVX2, false, &mx_gemm_float_avx2},
+                                  {MX_ISA_AVX2, true, &mx_gemm_double_avx2},
+                                  {MX_ISA_AVX512, false, &mx_gemm_float_avx512},
+                                  {MX_ISA_AVX512, true, &mx_gemm_double_avx512}};
+#else
+static const tiles all_tiles[] = {{MX_ISA_BASE, false, &mx_gemm_float_plain}};
+#endif
+
+static double get(const tiles *t, const void *p, int64_t i) {
+  return t->wide ? ((const double *)p)[i] : (double)((const float *)p)[i];
+}
+
+static void put(const tiles *t, void *p, int64_t i, double v) {
+  if (t->wide) ((double *)p)[i] = v;
+  else ((float *)p)[i] = (float)v;
+}
+
+/* Small whole numbers: sums are exact. */
+static void *numbers(world *w, const tiles *t, int64_t n) {
+  void *p = malloc((size_t)n * 8 + 64);
+  for (int64_t i = 0; i < n; i++) put(t, p, i, (double)pick(w, -9, 9));
+  return p;
+}
+
+typedef struct finished {
+  const tiles *t;
+  int64_t elements;
+} finished;
+
+/* Negates, so that an element which is done twice, or added to afterwards, shows. */
+static void negate(void *arg, const mx_gemm *g, mx_tile done) {
+  finished *f = arg;
+  for (int64_t i = done.m0; i < done.m1; i++)
+    for (int64_t j = done.n0; j < done.n1; j++) put(f->t, g->c, i * g->c_row + j, -get(f->t, g->c, i * g->c_row + j));
+  f->elements += (done.m1 - done.m0) * (done.n1 - done.n0);
+}
+
+static void strides_of(world *w, int64_t rows, int64_t columns, int64_t *row, int64_t *col) {
+  int64_t gap = pick(w, 0, 1) ? 0 : pick(w, 1, 40), step = pick(w, 0, 3) ? 1 : 2;
+  bool turned = pick(w, 0, 1);
+  *row = turned ? step : columns * step + gap;
+  *col = turned ? rows * step + gap : step;
+}
+
+static void check_tile(const tiles *t, const mx_gemm *g, mx_tile part, bool add, const double *before) {
+  for (int64_t i = 0; i < g->m; i++)
+    for (int64_t j = 0; j < g->c_row; j++) {
+      bool in = i >= part.m0 && i < part.m1 && j >= part.n0 && j < part.n1;
+      double want = before[i * g->c_row + j], got = get(t, g->c, i * g->c_row + j);
+      if (in) {
+        double sum = add ? want : 0;
+        for (int64_t k = 0; k < g->k; k++)
+          sum += get(t, g->a, i * g->a_row + k * g->a_col) * get(t, g->b, k * g->b_row + j * g->b_col);
+        want = g->after ? -sum : sum;
+      }
+      if (got != want)
+        fail_msg("%dx%dx%d: element %d, %d is %g, want %g", (int)g->m, (int)g->k, (int)g->n, (int)i, (int)j, got, want);
+    }
+}
+
+static void check_tiles(world *w, const tiles *t, int64_t m, int64_t k, int64_t n) {
+  mx_gemm g = {.m = m, .n = n, .k = k, .c_row = n + pick(w, 0, 5), .add = pick(w, 0, 2) == 0};
+  finished f = {t, 0};
+  mx_gemm_epilogue after = {negate, &f};
+  if (pick(w, 0, 1)) g.after = &after;
+  strides_of(w, m, k, &g.a_row, &g.a_col);
+  strides_of(w, k, n, &g.b_row, &g.b_col);
+  void *a = numbers(w, t, (m + 41) * (k + 41) * 2), *b = numbers(w, t, (k + 41) * (n + 41) * 2);
+  void *c = numbers(w, t, m * g.c_row + 1);
+  double *before = malloc((size_t)(m * g.c_row + 1) * sizeof *before);
+  for (int64_t i = 0; i < m * g.c_row; i++) before[i] = get(t, c, i);
+  g.a = a, g.b = b, g.c = c;
+  mx_tile part = {0, m, 0, n};
+  if (pick(w, 0, 2) == 0) part = (mx_tile){m / 3, m - m / 4, n / 3, n - n / 4};
+  if (pick(w, 0, 4) == 0) part.m0 = part.m1 - 1;
+  void *scratch = aligned_alloc(64, (t->loops->scratch(&g, part) + 127) / 64 * 64);
+  t->loops->multiply(&g, part, scratch);
+  check_tile(t, &g, part, g.add, before);
+  if (g.after) assert_int_equal(f.elements, (part.m1 - part.m0) * (part.n1 - part.n0));
+  free(a), free(b), free(c), free(before), free(scratch);
+}
+
+static void test_tiles(void **state) {
+  (void)state;
+  static const int64_t large[][3] = {{40, 800, 300}, {1000, 20, 40}, {250, 400, 70}, {30, 390, 650}, {130, 130, 330}};
+  world w;
+  world_open(&w, 1);
+  for (size_t i = 0; i < sizeof all_tiles / sizeof *all_tiles; i++) {
+    const tiles *t = &all_tiles[i];
+    if (!t->loops->multiply || mx_isa() < t->isa) continue;
+    for (int64_t m = 1; m < 28; m++)
+      for (int r = 0; r < 6; r++) check_tiles(&w, t, m, pick(&w, 1, 20), pick(&w, 1, 70));
+    for (size_t s = 0; s < sizeof large / sizeof *large; s++)
+      for (int r = 0; r < 4; r++) check_tiles(&w, t, large[s][0], large[s][1], large[s][2]);
+  }
+  world_close(&w);
 }
 
 /* -- matmul ----------------------------------------------------------------------------------------------------------
@@ -373,6 +514,8 @@ int main(void) {
       cmocka_unit_test(test_large),
       cmocka_unit_test(test_edges),
       cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_special_numbers),
+      cmocka_unit_test(test_tiles),
       cmocka_unit_test(test_matmul),
       cmocka_unit_test(test_wrong_axes),
       cmocka_unit_test(test_derivatives),

@@ -405,7 +405,8 @@ static void test_every_public_function_has_a_case(void **state) {
 static const char load_code[] =
     "local mlax = require 'mlax'\n"
     "pcall(function() return mlax.no_such_name end)\n"
-    "for name in ('random tree nn optim losses metrics data plot progress io checkpoint_manager'):gmatch '%S+' do assert(mlax[name], name) "
+    "for name in ('random tree nn optim losses metrics data plot progress io checkpoint_manager'):gmatch '%S+' do "
+    "assert(mlax[name], name) "
     "end\n"
     "local x = mlax.array{3, 1, 2}\n"
     "assert(x:median():item() == 2 and mlax.einsum('i,i', x, x):item() == 14)\n"

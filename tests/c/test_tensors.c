@@ -50,7 +50,7 @@ static void put(maker *m, const void *from, size_t n) {
 }
 static void put_text(maker *m, const char *text) { put(m, text, strlen(text)); }
 static void put_number(maker *m, uint64_t v, int bytes) {
-  for (int i = 0; i < bytes; i++) put(m, &(char){(char)(v >> (8 * i))}, 1);
+  for (int i = 0; i < bytes; i++, v >>= 8) put(m, &(char){(char)v}, 1);
 }
 
 /* -- safetensors -----------------------------------------------------------------------------------------------------

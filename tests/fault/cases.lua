@@ -99,11 +99,10 @@ each("mlax.", mlax, [[abs sign neg exp exp2 expm1 log log2 log1p sqrt rsqrt cbrt
   asinh atanh sigmoid erf erfc erf_inv lgamma digamma floor ceil round trunc isnan isinf isfinite]], function(f) return f(a) end)
 case("mlax.acosh", function() return big:acosh() end)
 case("mlax.logical_not", function() return bools:logical_not() end)
-each("mlax.", mlax, [[add sub mul div pow mod floordiv atan2 maximum minimum hypot logaddexp eq ne lt le gt ge]],
+each("mlax.", mlax, [[add sub mul div pow mod floordiv atan2 maximum minimum hypot logaddexp copysign eq ne lt le gt ge]],
   function(f) return f(a, b), f(a, 2), f(a, v) end)
 each("mlax.", mlax, "logical_and logical_or logical_xor", function(f) return f(bools, bools) end)
-each("mlax.lax.", lax, "nextafter", function(f) return f(a, b) end)
-each("mlax.lax.", lax, "trigamma", function(f) return f(a) end)
+each("mlax.lax.", lax, "nextafter polygamma", function(f) return f(a, b) end)
 each("mlax.lax.", lax, "and or xor shift_left shift_right", function(f) return f(ints, ints) end)
 case("mlax.lax.not", function() return lax["not"](ints) end)
 case("operators", function()

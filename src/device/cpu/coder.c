@@ -5,7 +5,7 @@
 /* Tenths of nanoseconds an element; what is not named takes 1 in its own width, or 100 where float64 calls libm. */
 static const uint16_t tenths[MX_PRIM_COUNT] = {
     [MX_PRIM_asin] = 100,    [MX_PRIM_acos] = 100,     [MX_PRIM_atan] = 100,     [MX_PRIM_atan2] = 200,
-    [MX_PRIM_erfc] = 150,    [MX_PRIM_lgamma] = 400,   [MX_PRIM_digamma] = 800,  [MX_PRIM_trigamma] = 800,
+    [MX_PRIM_erfc] = 150,    [MX_PRIM_lgamma] = 400,   [MX_PRIM_digamma] = 800,  [MX_PRIM_polygamma] = 5000,
     [MX_PRIM_erf_inv] = 100, [MX_PRIM_nextafter] = 40, [MX_PRIM_pow] = 20,       [MX_PRIM_mod] = 10,
     [MX_PRIM_exp] = 3,       [MX_PRIM_log] = 3,        [MX_PRIM_tanh] = 4,       [MX_PRIM_sigmoid] = 4,
     [MX_PRIM_sin] = 8,       [MX_PRIM_cos] = 8,        [MX_PRIM_logaddexp] = 20,
@@ -19,8 +19,9 @@ static double cost(int id, int dtype, bool math) {
 
 static bool is_half(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16; }
 
-void mx_coder_start(mx_coder *b, int64_t cols) {
-  b->code = (mx_code){.ins = b->ins, .size = b->size, .out = b->out, .at = b->at, .cols = cols, .row = b->row};
+void mx_coder_start(mx_coder *b, int64_t rows, int64_t cols) {
+  b->code =
+      (mx_code){.ins = b->ins, .size = b->size, .out = b->out, .at = b->at, .cols = cols, .rows = rows, .row = b->row};
   b->full = false;
 }
 
@@ -116,14 +117,20 @@ bool mx_cpu_folds(const mx_primitive *prim, int dtype) {
   return op >= 0 && !is_half(dtype) && MX_SIMD_PICK(mx_reduce_table)->fold[op][dtype].fold != NULL;
 }
 
-int mx_coder_fold(mx_coder *b, const mx_primitive *prim, int x) {
-  int op = fold_op(prim), dtype = b->dtype[x], v = append(b, prim->id, NULL, &x, 1, dtype, 0.1);
+static int append_fold(mx_coder *b, const mx_primitive *prim, int x, int kind) {
+  int v = append(b, prim->id, NULL, &x, 1, b->dtype[x], 0.1);
   if (b->full) return v;
   mx_instruction *i = &b->ins[b->code.n_ins - 1];
-  i->kind = MX_DO_FOLD;
-  i->fold = MX_SIMD_PICK(mx_reduce_table)->fold[op][dtype].fold;
-  b->row[v] = true;
+  i->kind = (uint8_t)kind;
+  i->fold = MX_SIMD_PICK(mx_reduce_table)->fold[fold_op(prim)][b->dtype[x]].fold;
+  b->row[v] = kind == MX_DO_FOLD;
   return v;
+}
+
+int mx_coder_fold(mx_coder *b, const mx_primitive *prim, int x) { return append_fold(b, prim, x, MX_DO_FOLD); }
+
+int mx_coder_join_rows(mx_coder *b, const mx_primitive *prim, int x, bool total) {
+  return append_fold(b, prim, x, total ? MX_DO_TOTAL : MX_DO_COLUMNS);
 }
 
 int mx_coder_spread(mx_coder *b, int x) {

@@ -8,13 +8,15 @@
  * computed as a convolution). Few rows and a long sum are cut along k, too; the parts are added in order. Which way is
  * taken depends on shapes and layouts alone.
  *
+ * Where x lies so that the register tiles can read it, there are no panels (conv_direct.c).
+ *
  * Groups of one out channel each, which lie side by side, are done without matrices: rows of x and of the kernel, one
  * element a group, are multiplied element by element and added up.
  *
  * A dilated input has holes in it, most products with which are zero: places are sorted by their remainder, and those
  * of one remainder are a convolution of the undilated input with every so many-th element of the kernel.
  */
-#include "dot_impl.h"
+#include "conv_impl.h"
 #include "reduce_impl.h"
 #include "simd/window.h"
 
@@ -28,57 +30,6 @@ enum {
   SLICE = 2048       /* where the sum is long enough for parts of this length */
 };
 #define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
-
-/* -- the problem ------------------------------------------------------------------------------------------------------
- */
-
-/* A spatial axis: place p of the window takes x[p * stride + q * dilation - lo]. Strides of arrays count elements. */
-typedef struct side {
-  int64_t n, out, window, stride, dilation, lo;
-  int64_t x, w, y;
-} side;
-
-/* Axes of m: the batch, then spatial ones. Of k: the features, then spatial ones. */
-enum { FIRST, SPATIAL, AXES = 1 + MX_MAX_SPATIAL };
-
-/* Elements of a panel that follow one another in x: an axis of k or m, or the last spatial axis and FIRST behind it. */
-typedef struct runs {
-  bool along_k;
-  int spatial;    /* the spatial axis, -1: FIRST alone */
-  int64_t unit;   /* elements for each of its positions */
-  int64_t length; /* elements in all */
-  int64_t x;      /* from one to the next */
-} runs;
-
-typedef struct order { /* of the axes of m or k, the last one fastest */
-  int n;
-  int axis[AXES];
-  int64_t length[AXES];
-} order;
-
-typedef struct conv {
-  int dtype;
-  int64_t size;
-  const char *x, *w;
-  char *out;
-  int spatial;
-  side side[MX_MAX_SPATIAL];
-  int64_t batch, x_batch, y_batch; /* of a group, and strides */
-  int64_t in, x_in, w_in;
-  int64_t outs, w_out, y_out;
-  int64_t groups, x_group, w_group, y_group; /* steps from group to group */
-  order m_order, k_order;
-  int64_t m, k;
-  runs run;
-  bool direct;   /* rows of the result can be written by the loops of products */
-  int64_t y_row; /* then: from one to the next */
-  mx_gemm form;  /* b's strides */
-} conv;
-
-static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t floor_of(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
 /* Axes by falling stride; those of `last` stay behind, in their order. */
 static void sort_axes(order *o, const int64_t *stride, const int64_t *length, int n, const int *last, int n_last) {
@@ -169,28 +120,6 @@ static void copy_elements(char *to, const char *from, int64_t stride, int64_t si
   else mx_reduce_gather(to, from, stride * size, size, n);
 }
 
-typedef struct place {
-  int64_t at[AXES];
-} place;
-
-static place place_of(const order *o, int64_t index) {
-  place p = {{0}};
-  for (int i = o->n - 1; i >= 0; i--) {
-    p.at[o->axis[i]] = index % o->length[i];
-    index /= o->length[i];
-  }
-  return p;
-}
-
-/* From the last position of a run to the first of the next: the axes before the run's. */
-static void next_place(const order *o, int n_run, place *p) {
-  for (int i = o->n - n_run; i < o->n; i++) p->at[o->axis[i]] = 0;
-  for (int i = o->n - n_run - 1; i >= 0; i--) {
-    if (++p->at[o->axis[i]] < o->length[i]) return;
-    p->at[o->axis[i]] = 0;
-  }
-}
-
 /* n elements of a run from element e on: zeros where it leaves x. */
 static void fill_run(const conv *v, const char *x, const place *m, const place *k, int64_t e, int64_t n, char *to) {
   const runs *r = &v->run;
@@ -240,19 +169,20 @@ static void fill_panel(const conv *v, const char *x, int64_t m0, int64_t m1, int
  */
 
 /* Own tiles, or BLAS, can add to what is there; the rest is done row by row, in one sum. */
-static bool is_own(const conv *v) { return v->dtype == MLAX_FLOAT32 && MX_SIMD_PICK(mx_gemm_table)->float32; }
+static bool is_own(const conv *v) { return mx_own_tiles(v->dtype) != NULL; }
 static bool adds_up(const conv *v) { return is_own(v) || (mx_is_float(v->dtype) && v->outs <= INT32_MAX); }
 
 typedef struct job {
   const conv *v;
   const mx_gemm_table *table;
   bool own, add;         /* own tiles; products can be added up: floats */
+  int64_t unit;          /* without panels: of k, that is not cut; 0: with panels */
   int64_t rows, depth;   /* of a panel */
   int64_t tiles, slices; /* of a group: tiles of rows, parts of the sum */
   int64_t slice;         /* columns of a part */
   int64_t first, count;  /* tasks of this round */
   int n_chunks;
-  char *scratch; /* for each chunk: the panel, a packed panel, a tile of the result */
+  char *scratch; /* for each chunk: the panel (without panels, zeros), a packed panel, a tile of the result */
   size_t each, pack_at, tile_at;
   char *parts; /* of the result where slices > 1: [group][slice][m][o] */
 } job;
@@ -272,7 +202,7 @@ static void blas_product(const conv *v, const mx_gemm *g) {
 
 static void product(const job *j, const mx_gemm *g, float *pack) {
   mx_tile all = {0, g->m, 0, g->n};
-  if (j->own) j->table->float32(g, all, pack);
+  if (j->own) mx_own_tiles(j->v->dtype)->multiply(g, all, pack);
   else if (j->add) blas_product(j->v, g);
   else j->table->rows[j->v->dtype](g, all);
 }
@@ -301,6 +231,10 @@ static void run_task(const job *j, int64_t task, char *scratch) {
   if (j->slices > 1) to = j->parts + ((group * j->slices + slice) * v->m + m0) * v->outs * v->size;
   else if (v->direct) to = out + m0 * v->y_row * v->size, g.c_row = v->m == 1 ? v->outs : v->y_row;
   g.c = to;
+  if (j->unit) {
+    mx_conv_direct(&(conv_part){v, x, w, m0, m1, k0, k1, to, g.c_row}, scratch);
+    k0 = k1;
+  }
   for (int64_t k = k0; k < k1; k += j->depth) {
     g.k = lesser(j->depth, k1 - k);
     g.a_row = v->run.along_k ? g.k : 1, g.a_col = v->run.along_k ? 1 : g.m;
@@ -317,6 +251,7 @@ static void run_chunk(void *arg, int i) {
   int64_t lo = j->count * i / j->n_chunks, hi = j->count * (i + 1) / j->n_chunks;
   bool blas = j->add && !j->own;
   int threads = blas ? mx_serial_begin() : 0;
+  if (j->unit) memset(j->scratch + j->each * (size_t)i, 0, j->pack_at);
   for (int64_t t = lo; t < hi; t++) run_task(j, j->first + t, j->scratch + j->each * (size_t)i);
   if (blas) mx_serial_end(threads);
 }
@@ -342,25 +277,36 @@ static void add_chunk(void *arg, int i) {
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
+/* Rows of a tile: what a panel holds (without one, all), but so that there are tiles for many threads. */
+static int64_t rows_of_tile(const job *j) {
+  const conv *v = j->v;
+  int64_t most = j->unit ? v->m : lesser(greater(PANEL / j->depth, 24), 4096) / 24 * 24;
+  int64_t fair = ceil_div(ceil_div(v->m * v->groups, SLICES), 24) * 24;
+  return lesser(v->m, lesser(most, greater(fair, 48)));
+}
+
 static void cut(job *j) {
   const conv *v = j->v;
   j->depth = j->add ? lesser(v->k, DEPTH) : v->k;
-  int64_t rows = greater(PANEL / j->depth, 24);
-  rows = lesser(rows, 4096) / 24 * 24;
-  int64_t fair = ceil_div(ceil_div(v->m * v->groups, SLICES), 24) * 24; /* enough tiles for many threads */
-  j->rows = lesser(v->m, lesser(rows, greater(fair, 48)));
+  j->rows = j->unit && !v->run.along_k ? v->m : rows_of_tile(j);
   j->tiles = ceil_div(v->m, j->rows);
   int64_t all = j->tiles * v->groups;
   j->slices = all < SLICES && j->add ? lesser(ceil_div(SLICES, all), v->k / SLICE) : 1;
   if (j->slices < 1) j->slices = 1;
   j->slice = ceil_div(v->k, j->slices);
+  if (j->unit) j->slice = ceil_div(j->slice, j->unit) * j->unit;
   j->slices = ceil_div(v->k, j->slice);
+}
+
+static size_t pack_bytes(const job *j) {
+  mx_gemm g = {.m = j->rows, .n = j->v->outs, .k = j->depth, .a_row = 1, .a_col = 1};
+  return mx_own_tiles(j->v->dtype)->scratch(&g, (mx_tile){0, g.m, 0, g.n});
 }
 
 static bool make_scratch(mx_ctx *c, job *j, size_t *parts) {
   const conv *v = j->v;
-  j->pack_at = aligned((size_t)(j->rows * j->depth * v->size));
-  j->tile_at = j->pack_at + (j->own ? aligned(MX_GEMM_PACK * sizeof(float)) : 0);
+  j->pack_at = aligned((size_t)((j->unit ? v->in : j->rows * j->depth) * v->size));
+  j->tile_at = j->pack_at + (j->own && !j->unit ? aligned(pack_bytes(j)) : 0);
   j->each = j->tile_at + aligned((size_t)(j->rows * v->outs * v->size));
   *parts = j->slices > 1 ? (size_t)(v->groups * j->slices * v->m * v->outs * v->size) : 0;
   j->scratch = mx_scratch(c, j->each * (size_t)j->n_chunks);
@@ -387,7 +333,11 @@ static bool run_rounds(mx_ctx *c, job *j) {
 }
 
 static bool multiply(mx_ctx *c, const conv *v) {
-  job j = {.v = v, .table = MX_SIMD_PICK(mx_gemm_table), .own = is_own(v), .add = adds_up(v)};
+  job j = {.v = v,
+           .table = MX_SIMD_PICK(mx_gemm_table),
+           .own = is_own(v),
+           .add = adds_up(v),
+           .unit = mx_conv_direct_unit(v)};
   size_t parts;
   cut(&j);
   int64_t all = j.tiles * j.slices * v->groups;
@@ -407,7 +357,7 @@ static bool multiply(mx_ctx *c, const conv *v) {
 static bool reads_kernel(const conv *v) {
   const mx_gemm *f = &v->form;
   if (f->b_row < 0 || v->w_out < 0) return false;
-  if (is_own(v)) return true;
+  if (is_own(v)) return f->b_col == 1 || !mx_conv_direct_unit(v);
   if (!adds_up(v)) return f->b_col == 1;
   return f->b_col == 1 ? f->b_row >= v->outs && f->b_row <= INT32_MAX
                        : f->b_row == 1 && f->b_col >= v->k && f->b_col <= INT32_MAX;

@@ -16,6 +16,7 @@ static void operand_set(mx_dot_operand *o, const mx_tensor *t) {
   o->aval = *t->aval;
   memcpy(o->strides, t->strides, (size_t)t->aval->ndim * sizeof *o->strides);
   o->t = (mx_tensor){.data = t->data, .aval = &o->aval, .strides = o->strides, .contiguous = t->contiguous};
+  o->memory = NULL;
 }
 
 static void operand_free(mx_ctx *c, mx_dot_operand *o) {
@@ -67,11 +68,13 @@ static bool operand_pack(mx_ctx *c, mx_dot_operand *o, const mx_dims *order) {
 /* -- axes -------------------------------------------------------------------------------------------------------------
  */
 
-static mx_dims free_axes(int ndim, const mx_dims *contract, const mx_dims *batch) {
-  mx_dims d = {0};
+static void free_axes(int ndim, const mx_dims *contract, const mx_dims *batch, mx_dims *to) {
+  unsigned bound = 0;
+  for (int i = 0; i < contract->n; i++) bound |= 1u << contract->v[i];
+  for (int i = 0; i < batch->n; i++) bound |= 1u << batch->v[i];
+  to->n = 0;
   for (int i = 0; i < ndim; i++)
-    if (!mx_dims_has(contract, i) && !mx_dims_has(batch, i)) d.v[d.n++] = i;
-  return d;
+    if (!(bound >> i & 1)) to->v[to->n++] = i;
 }
 
 /* Behind the last axis, or merged with it. */
@@ -93,7 +96,7 @@ static void take_all(mx_dot_axes *to, const mx_dot_axes *from) {
 
 /* The pairs of contracted axes by falling strides of x, so that they merge in whatever order they were named. */
 static void sort_contracted(const mx_dot *d, const mx_params *p, mx_dims *x, mx_dims *y) {
-  *x = *y = (mx_dims){0};
+  x->n = y->n = 0;
   for (int i = 0; i < p->dot.x_contract.n; i++) {
     int64_t axis = p->dot.x_contract.v[i];
     int k = (int)x->n++;
@@ -104,34 +107,40 @@ static void sort_contracted(const mx_dot *d, const mx_params *p, mx_dims *x, mx_
   }
 }
 
-static mx_dot_axes contracted(const mx_dot *d, const mx_params *p) {
+static int64_t step(const mx_dot *d, const mx_dot_operand *o, int64_t axis) { return o->strides[axis] >> d->size_log2; }
+
+static void contracted(const mx_dot *d, const mx_params *p, mx_dot_axes *merged) {
   mx_dims x, y;
-  mx_dot_axes merged = {0};
+  merged->n = 0;
   sort_contracted(d, p, &x, &y);
   for (int i = 0; i < x.n; i++)
-    add_axis(&merged,
-             (mx_dot_axis){d->x.aval.shape[x.v[i]], d->x.strides[x.v[i]] / d->size, d->y.strides[y.v[i]] / d->size, 0});
-  return merged;
+    add_axis(merged, (mx_dot_axis){d->x.aval.shape[x.v[i]], step(d, &d->x, x.v[i]), step(d, &d->y, y.v[i]), 0});
+}
+
+/* The result's axes: batch to the outer ones, those of x to m and those of y to n. */
+static void result_axes(mx_dot *d, const mx_params *p, const mx_aval *out, mx_dot_axes *m, mx_dot_axes *n) {
+  mx_dims rows, columns;
+  int64_t strides[MX_MAX_NDIM];
+  int at = 0;
+  free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch, &rows);
+  free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch, &columns);
+  mx_strides_contiguous(out, strides);
+  for (int i = 0; i < out->ndim; i++) strides[i] >>= d->size_log2;
+  d->outer.n = m->n = n->n = 0;
+  for (int i = 0; i < p->dot.x_batch.n; i++, at++)
+    add_axis(&d->outer, (mx_dot_axis){out->shape[at], step(d, &d->x, p->dot.x_batch.v[i]),
+                                      step(d, &d->y, p->dot.y_batch.v[i]), strides[at]});
+  for (int i = 0; i < rows.n; i++, at++)
+    add_axis(m, (mx_dot_axis){out->shape[at], step(d, &d->x, rows.v[i]), 0, strides[at]});
+  for (int i = 0; i < columns.n; i++, at++)
+    add_axis(n, (mx_dot_axis){out->shape[at], 0, step(d, &d->y, columns.v[i]), strides[at]});
 }
 
 /* Fills the outer axes and the form; false where the contracted axes do not merge. */
 static bool plan(mx_dot *d, const mx_params *p, const mx_aval *out) {
-  mx_dims rows = free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch);
-  mx_dims columns = free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch);
-  int64_t strides[MX_MAX_NDIM];
-  mx_dot_axes m = {0}, n = {0}, k = contracted(d, p);
-  int at = 0;
-  mx_strides_contiguous(out, strides);
-  d->outer.n = 0;
-  for (int i = 0; i < p->dot.x_batch.n; i++, at++) {
-    int64_t xa = p->dot.x_batch.v[i], ya = p->dot.y_batch.v[i];
-    add_axis(&d->outer, (mx_dot_axis){out->shape[at], d->x.strides[xa] / d->size, d->y.strides[ya] / d->size,
-                                      strides[at] / d->size});
-  }
-  for (int i = 0; i < rows.n; i++, at++)
-    add_axis(&m, (mx_dot_axis){out->shape[at], d->x.strides[rows.v[i]] / d->size, 0, strides[at] / d->size});
-  for (int i = 0; i < columns.n; i++, at++)
-    add_axis(&n, (mx_dot_axis){out->shape[at], 0, d->y.strides[columns.v[i]] / d->size, strides[at] / d->size});
+  mx_dot_axes m, n, k;
+  contracted(d, p, &k);
+  result_axes(d, p, out, &m, &n);
   mx_dot_axis row = take_last(&m), column = take_last(&n), inner = take_last(&k);
   take_all(&d->outer, &m);
   take_all(&d->outer, &n);
@@ -155,15 +164,17 @@ static mx_dims order_of(const mx_dims *batch, const mx_dims *second, const mx_di
 /* Brings what cannot be read as it lies into the order batch, rows, contracted; batch, contracted, columns. */
 static bool make_readable(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_aval *out) {
   bool merges = plan(d, p, out);
-  mx_dims rows = free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch);
-  mx_dims columns = free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch);
-  mx_dims x_contract, y_contract;
+  mx_gemm form = d->form;
+  bool x_reads = merges && mx_dot_reads(d, &form, false), y_reads = merges && mx_dot_reads(d, &form, true);
+  if (x_reads && y_reads) return true;
+  mx_dims rows, columns, x_contract, y_contract;
+  free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch, &rows);
+  free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch, &columns);
   sort_contracted(d, p, &x_contract, &y_contract);
   mx_dims x_order = order_of(&p->dot.x_batch, &rows, &x_contract);
   mx_dims y_order = order_of(&p->dot.y_batch, &y_contract, &columns);
-  mx_gemm form = d->form;
-  if ((!merges || !mx_dot_reads(d, &form, false)) && !operand_pack(c, &d->x, &x_order)) return false;
-  if ((!merges || !mx_dot_reads(d, &form, true)) && !operand_pack(c, &d->y, &y_order)) return false;
+  if (!x_reads && !operand_pack(c, &d->x, &x_order)) return false;
+  if (!y_reads && !operand_pack(c, &d->y, &y_order)) return false;
   return plan(d, p, out) || mx_fail(c, MLAX_STATE, "axes of a packed operand do not merge") != NULL;
 }
 
@@ -181,8 +192,10 @@ static bool multiply(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_aval *ou
 
 bool mx_cpu_dot(mx_ctx *c, const mx_kernel_args *a) {
   const mx_tensor *y = &a->out[0];
-  mx_dot d = {.dtype = working_dtype(y->aval->dtype)};
+  mx_dot d;
+  d.dtype = working_dtype(y->aval->dtype);
   d.size = (int64_t)mx_itemsize(d.dtype);
+  d.size_log2 = __builtin_ctzll((unsigned long long)d.size);
   if (y->aval->size == 0) return true;
   if (a->in[0].aval->size == 0) { /* sums of nothing */
     memset(y->data, 0, mx_nbytes(y->aval));

@@ -26,6 +26,7 @@ typedef struct mx_dot_operand {
 typedef struct mx_dot {
   int dtype; /* that is worked in */
   int64_t size;
+  int size_log2;
   mx_dot_operand x, y;
   char *out;
   mx_dot_axes outer;
@@ -35,6 +36,8 @@ typedef struct mx_dot {
 
 /* Multiplies; the operands are ready. False: interrupted, or no memory. */
 bool mx_dot_run(mx_ctx *c, const mx_dot *d);
+/* The register tiles of this machine for a dtype; NULL: there are none. */
+const mx_gemm_loops *mx_own_tiles(int dtype);
 /* Whether the loops that will be chosen can read an operand with these strides of its rows and columns. */
 bool mx_dot_reads(const mx_dot *d, const mx_gemm *form, bool second);
 

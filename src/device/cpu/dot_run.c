@@ -2,7 +2,7 @@
  *
  *     integers, bool               own loops, exact (and for lengths that BLAS cannot count)
  *     one row or one column        own matrix-vector loops (BLAS's products of matrices are up to 12 times slower
- * there) float32, m <= 64 or small    own register tiles, where the machine has fused multiply-add the rest BLAS, each
+ * there) floats                       own register tiles, where the machine has fused multiply-add the rest BLAS, each
  * tile by one thread; BLAS's own threads are not used
  *
  * Tiles go to the threads in rounds of at most 2^31 operations a thread; between rounds an interrupt is heard. */
@@ -10,7 +10,7 @@
 
 #include <cblas.h>
 
-#define SMALL      ((double)(1 << 26)) /* m n k up to which the own tiles beat BLAS */
+#define MANY_ROWS  20                  /* units of rows that are cut before the columns are */
 #define TILE_WORK  ((double)(1 << 30)) /* multiplications of a tile, at most */
 #define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
 
@@ -19,7 +19,9 @@ typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
 typedef struct job {
   const mx_dot *d;
   const mx_gemm_table *table;
+  const mx_gemm_loops *loops; /* of tiles */
   method use;
+  int64_t row_unit, column_unit;   /* tiles are cut at multiples of these */
   int64_t rows, columns;           /* of a tile */
   int64_t row_tiles, column_tiles; /* of a product */
   int64_t first, tiles;            /* of this round */
@@ -34,14 +36,16 @@ static bool blas_counts(const mx_gemm *f) {
   return f->m <= INT32_MAX && f->n <= INT32_MAX && f->k <= INT32_MAX && f->c_row <= INT32_MAX;
 }
 
-/* Depends on lengths alone: packing an operand only makes them grow, and then what was too large for own tiles stays
- * so. */
+const mx_gemm_loops *mx_own_tiles(int dtype) {
+  const mx_gemm_loops *loops = MX_SIMD_PICK(mx_gemm_table)->tiles[dtype];
+  return loops && loops->multiply ? loops : NULL;
+}
+
+/* Depends on lengths alone: packing an operand only makes them grow. */
 static method choose(const mx_dot *d, const mx_gemm *f) {
-  const mx_gemm_table *table = MX_SIMD_PICK(mx_gemm_table);
-  bool own = d->dtype == MLAX_FLOAT32 && table->float32;
   if (!mx_is_float(d->dtype)) return USE_ROWS;
   if (f->m == 1 || f->n == 1) return USE_GEMV;
-  if (own && (f->m <= table->few_rows || work_of(f) <= SMALL || !blas_counts(f))) return USE_TILES;
+  if (mx_own_tiles(d->dtype)) return USE_TILES;
   return blas_counts(f) ? USE_BLAS : USE_ROWS;
 }
 
@@ -129,7 +133,7 @@ static void run_tile(const job *j, int64_t i, char *scratch) {
   switch (j->use) {
   case USE_ROWS: j->table->rows[j->d->dtype](&g, t); break;
   case USE_GEMV: gemv_tile(j, &g, t, scratch); break;
-  case USE_TILES: j->table->float32(&g, t, (float *)scratch); break;
+  case USE_TILES: j->loops->multiply(&g, t, scratch); break;
   case USE_BLAS: blas_tile(j->d, &g, t); break;
   }
 }
@@ -149,11 +153,11 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static int64_t half_of(int64_t n, int64_t unit) { return ceil_div(ceil_div(n, 2), unit) * unit; }
 
-/* Halves the longer side until there is a tile for each chunk and none is too large. Columns count double: where they
- * are cut, no part of b is packed twice. */
+/* Halves a side until there is a tile for each chunk and none is too large: the rows, while they are many (packing b
+ * for each part is hidden behind them), else the columns. */
 static void cut(job *j, int chunks) {
   const mx_gemm *f = &j->d->form;
-  int64_t row_unit = j->table->row_unit, column_unit = j->table->column_unit;
+  int64_t row_unit = j->row_unit, column_unit = j->column_unit;
   j->rows = f->m, j->columns = f->n;
   for (;;) {
     j->row_tiles = ceil_div(f->m, j->rows), j->column_tiles = ceil_div(f->n, j->columns);
@@ -162,7 +166,8 @@ static void cut(job *j, int chunks) {
     bool small = (double)j->rows * (double)j->columns * (double)f->k <= TILE_WORK;
     bool rows_end = j->rows <= row_unit, columns_end = j->columns <= column_unit;
     if ((enough && small) || (rows_end && columns_end)) return;
-    if (columns_end || (!rows_end && j->rows > 2 * j->columns)) j->rows = half_of(j->rows, row_unit);
+    bool many_rows = j->rows >= MANY_ROWS * row_unit && 2 * j->rows >= j->columns;
+    if (columns_end || (!rows_end && many_rows)) j->rows = half_of(j->rows, row_unit);
     else j->columns = half_of(j->columns, column_unit);
   }
 }
@@ -170,7 +175,7 @@ static void cut(job *j, int chunks) {
 /* What a chunk needs beside its operands: a packed panel; a dense vector, and a result to be spread. */
 static size_t scratch_bytes(const job *j) {
   const mx_gemm *f = &j->d->form;
-  if (j->use == USE_TILES) return MX_GEMM_PACK * sizeof(float);
+  if (j->use == USE_TILES) return (j->loops->scratch(f, (mx_tile){0, j->rows, 0, j->columns}) + 63) / 64 * 64;
   return j->use == USE_GEMV ? (size_t)((f->k + f->m) * j->d->size + 63) / 64 * 64 : 0;
 }
 
@@ -199,7 +204,9 @@ static bool run_rounds(mx_ctx *c, job *j) {
 bool mx_dot_run(mx_ctx *c, const mx_dot *d) {
   job j = {.d = d, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
   double work = work_of(&d->form);
-  int64_t units = d->products * ceil_div(d->form.m, j.table->row_unit) * ceil_div(d->form.n, j.table->column_unit);
+  if (j.use == USE_TILES) j.loops = mx_own_tiles(d->dtype);
+  j.row_unit = j.loops ? j.loops->row_unit : 16, j.column_unit = j.loops ? j.loops->column_unit : 16;
+  int64_t units = d->products * ceil_div(d->form.m, j.row_unit) * ceil_div(d->form.n, j.column_unit);
   j.n_chunks = mx_chunks(c->engine, units, ns_per_work(&j) * work * (double)d->products / (double)units);
   cut(&j, j.n_chunks);
   j.each = scratch_bytes(&j);

@@ -11,10 +11,10 @@ static bool is_square(const mx_kernel_args *a) {
 static bool run_one(mx_ctx *c, const mx_kernel_args *a, const mx_primitive *prim, int n_in) {
   mx_coder b;
   int in[3];
-  mx_coder_start(&b, 0);
+  mx_coder_start(&b, 0, 0);
   for (int k = 0; k < n_in; k++)
-    in[k] =
-        mx_coder_operand(&b, a->in[k].aval->dtype, a->in[k].contiguous && a->in[k].aval->size == a->out->aval->size, false);
+    in[k] = mx_coder_operand(&b, a->in[k].aval->dtype, a->in[k].contiguous && a->in[k].aval->size == a->out->aval->size,
+                             false);
   mx_coder_result(&b, mx_coder_apply(&b, prim, in, n_in, a->out->aval->dtype));
   mx_coder_finish(&b, a->out->aval->size);
   return mx_cpu_run(c, &b.code, a->in, a->out);

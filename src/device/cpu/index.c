@@ -447,7 +447,8 @@ static int64_t check_one(check_work *w, int64_t v, bool too_great) {
   return 0;
 }
 
-/* operands: result, ids, and where there is one, the predicate */
+/* operands: result, ids, and where there is one, the predicate: where it is false an id outside is no failure. An id
+ * inside counts there too, since collectives see what branches compute that are not taken. */
 static void check_run(void *arg, int64_t n, char *const *p, const int64_t *stride) {
   check_work *w = arg;
   for (int64_t i = 0; i < n; i++) {
@@ -465,8 +466,9 @@ static void check_run_int32(void *arg, int64_t n, char *const *p, const int64_t 
 static void check_run_where(void *arg, int64_t n, char *const *p, const int64_t *stride) {
   for (int64_t i = 0; i < n; i++) {
     char *const at[2] = {p[0] + i * stride[0], p[1] + i * stride[1]};
-    if (p[2][i * stride[2]]) check_run(arg, 1, at, stride);
-    else mx_store_int(((check_work *)arg)->out, at[0], 0);
+    check_work *w = arg, before = *w;
+    check_run(arg, 1, at, stride);
+    if (!p[2][i * stride[2]]) *w = before;
   }
 }
 

@@ -1,5 +1,5 @@
 /* isa.c: what machine this is. */
-#include "cpu_impl.h"
+#include "dot_impl.h"
 #include "simd/simd.h"
 
 #include <cblas.h>
@@ -24,7 +24,9 @@ static const char *const isa_names[] = {"plain C"};
 
 void mx_cpu_describe(const mlax_engine *e, char *to, size_t cap) {
   char blas[32] = "";
+  bool own = mx_own_tiles(MLAX_FLOAT32) != NULL;
   sscanf(openblas_get_config(), "OpenBLAS %31s", blas); /* "OpenBLAS 0.3.21 NO_AFFINITY ..." */
-  snprintf(to, cap, "cpu: %s, %d thread%s, OpenBLAS %s (%s)", isa_names[mx_isa()], e->threads,
-           e->threads == 1 ? "" : "s", blas, e->blas_parallel ? "OpenMP" : "serial: not its OpenMP build");
+  snprintf(to, cap, "cpu: %s, %d thread%s, products by %s, OpenBLAS %s %s (%s)", isa_names[mx_isa()], e->threads,
+           e->threads == 1 ? "" : "s", own ? "own tiles" : "OpenBLAS", blas, openblas_get_corename(),
+           e->blas_parallel ? "OpenMP" : "serial: not its OpenMP build");
 }

@@ -3,7 +3,8 @@
 #include "reduce_impl.h"
 
 enum {
-  BLOCK = 2048 /* elements, if a row is not longer */
+  BLOCK = 2048, /* elements, if a row is not longer */
+  SLICES = 64 /* of the rows, where they are joined: their sums are joined as a tree, for any number of threads alike */
 };
 
 typedef enum { IN_ROW, KEPT, GATHERED } layout;
@@ -20,8 +21,9 @@ typedef struct job {
   int64_t rows, step; /* of all; of a block */
   int64_t full, row;  /* elements that a block's place has: for values of elements, of rows */
   size_t bytes;       /* of scratch for a thread */
-  char *scratch;
-  int chunks;
+  size_t acc_bytes;   /* of what one slice joins */
+  char *scratch, *accs;
+  int slices, chunks;
 } job;
 
 static int64_t round_up(int64_t n) { return (n + MX_UNIT - 1) / MX_UNIT * MX_UNIT; }
@@ -75,30 +77,109 @@ static mx_fold_op op_of(int prim) {
                                        : MX_FOLD_MIN;
 }
 
-static void fold_rows(const mx_instruction *i, int dtype, int64_t rows, int64_t cols, const char *x, char *y) {
-  size_t size = mx_itemsize(dtype);
+static void fold_rows(const mx_instruction *i, int64_t rows, int64_t cols, const char *x, char *y) {
+  size_t size = mx_itemsize(i->dtype);
   char identity[8];
-  mx_reduce_identity(op_of(i->prim), dtype, identity);
+  mx_reduce_identity(op_of(i->prim), i->dtype, identity);
   for (int64_t r = 0; r < rows; r++) {
     memcpy(y + r * (int64_t)size, identity, size);
     i->fold(y + r * (int64_t)size, x + r * cols * (int64_t)size, cols);
   }
 }
 
-static void run_block(const mx_code *code, int64_t rows, const void **value) {
-  for (const mx_instruction *i = code->ins, *end = i + code->n_ins; i < end; i++) {
-    const void *p[3] = {value[i->in[0]], value[i->in[1]], value[i->in[2]]};
-    void *to = (void *)value[i->out];
-    if (i->kind == MX_DO_LOOP) i->loop(rows * width_of(code, i->out), p, to);
-    else if (i->kind == MX_DO_SPREAD) spread(code->size[i->out], rows, code->cols, p[0], to);
-    else fold_rows(i, i->dtype, rows, code->cols, p[0], to);
+/* -- joining rows ----------------------------------------------------------------------------------------------------
+ */
+
+static bool joins_rows(const mx_instruction *i) { return i->kind == MX_DO_COLUMNS || i->kind == MX_DO_TOTAL; }
+
+static int64_t joined_width(const mx_code *code, const mx_instruction *i) {
+  return i->kind == MX_DO_TOTAL ? 1 : code->cols;
+}
+
+static size_t acc_size(const mx_code *code, const mx_instruction *i) {
+  return (size_t)round_up(joined_width(code, i)) * mx_itemsize(i->dtype);
+}
+
+static const mx_fold_loops *loops_of(const mx_instruction *i) {
+  return &MX_SIMD_PICK(mx_reduce_table)->fold[op_of(i->prim)][i->dtype];
+}
+
+static void fill_identity(const mx_instruction *i, int64_t n, char *to) {
+  size_t size = mx_itemsize(i->dtype);
+  mx_reduce_identity(op_of(i->prim), i->dtype, to);
+  for (int64_t k = 1; k < n; k++) memcpy(to + (size_t)k * size, to, size);
+}
+
+static void start_accs(const mx_code *code, char *acc) {
+  for (int k = 0; k < code->n_ins; k++) {
+    if (!joins_rows(&code->ins[k])) continue;
+    fill_identity(&code->ins[k], joined_width(code, &code->ins[k]), acc);
+    acc += acc_size(code, &code->ins[k]);
   }
 }
 
-static void run_range(const job *j, char *scratch, int64_t lo, int64_t hi) {
+/* A block's rows are joined first, then with the slice's: sums of many rows keep their digits. */
+static void join_block(const mx_code *code, const mx_instruction *i, int64_t rows, const char *x, char *acc,
+                       char *part) {
+  int64_t stride = code->cols * (int64_t)mx_itemsize(i->dtype);
+  if (i->kind == MX_DO_TOTAL) {
+    i->fold(acc, x, rows * code->cols);
+    return;
+  }
+  fill_identity(i, code->cols, part);
+  loops_of(i)->rows(part, x, stride, rows, code->cols);
+  loops_of(i)->rows(acc, part, stride, 1, code->cols);
+}
+
+/* acc of slice a takes in that of slice b. */
+static void join_slices(const job *j, int a, int b) {
+  const mx_code *code = j->code;
+  char *to = j->accs + (size_t)a * j->acc_bytes, *from = j->accs + (size_t)b * j->acc_bytes;
+  for (int k = 0; k < code->n_ins; k++) {
+    const mx_instruction *i = &code->ins[k];
+    if (!joins_rows(i)) continue;
+    int64_t n = joined_width(code, i);
+    loops_of(i)->rows(to, from, n * (int64_t)mx_itemsize(i->dtype), 1, n);
+    to += acc_size(code, i);
+    from += acc_size(code, i);
+  }
+}
+
+static void store_joined(const job *j) {
+  const mx_code *code = j->code;
+  const char *acc = j->accs;
+  for (int w = 1; w < j->slices; w *= 2)
+    for (int s = 0; s + w < j->slices; s += 2 * w) join_slices(j, s, s + w);
+  for (int k = 0; k < code->n_ins; k++) {
+    const mx_instruction *i = &code->ins[k];
+    if (!joins_rows(i)) continue;
+    for (int r = 0; r < code->n_out; r++)
+      if (code->out[r] == i->out) memcpy(j->out[r].data, acc, (size_t)joined_width(code, i) * mx_itemsize(i->dtype));
+    acc += acc_size(code, i);
+  }
+}
+
+/* -- running ---------------------------------------------------------------------------------------------------------
+ */
+
+static void run_block(const mx_code *code, int64_t rows, const void **value, char *acc, char *part) {
+  for (const mx_instruction *i = code->ins, *end = i + code->n_ins; i < end; i++) {
+    const void *p[3] = {value[i->in[0]], value[i->in[1]], value[i->in[2]]};
+    void *to = (void *)value[i->out];
+    switch (i->kind) {
+    case MX_DO_LOOP: i->loop(rows * width_of(code, i->out), p, to); break;
+    case MX_DO_SPREAD: spread(code->size[i->out], rows, code->cols, p[0], to); break;
+    case MX_DO_FOLD: fold_rows(i, rows, code->cols, p[0], to); break;
+    default: join_block(code, i, rows, p[0], acc, part); acc += acc_size(code, i);
+    }
+  }
+}
+
+static void run_range(const job *j, char *scratch, char *acc, int64_t lo, int64_t hi) {
   const mx_code *code = j->code;
   const void *value[MX_MAX_VALUES];
   operand operands[MX_MAX_OPERANDS];
+  char *part = scratch + j->bytes - (j->acc_bytes ? j->full * 8 : 0);
   for (int v = 0; v < code->n_value; v++)
     value[v] = scratch + (code->row[v] ? code->units * j->full + code->at[v] * j->row : code->at[v] * j->full);
   for (int k = 0; k < code->n_in; k++) {
@@ -112,31 +193,50 @@ static void run_range(const job *j, char *scratch, int64_t lo, int64_t hi) {
       int v = code->out[k];
       value[v] = j->out[k].data + lo * width_of(code, v) * code->size[v];
     }
-    run_block(code, rows, value);
+    run_block(code, rows, value, acc, part);
   }
+}
+
+static void run_slice(const job *j, char *scratch, int s) {
+  char *acc = j->accs + (size_t)s * j->acc_bytes;
+  if (j->acc_bytes) start_accs(j->code, acc);
+  run_range(j, scratch, acc, j->rows * s / j->slices, j->rows * (s + 1) / j->slices);
 }
 
 static void run_chunk(void *arg, int i) {
   const job *j = arg;
-  run_range(j, j->scratch + (size_t)i * j->bytes, j->rows * i / j->chunks, j->rows * (i + 1) / j->chunks);
+  for (int s = j->slices * i / j->chunks; s < j->slices * (i + 1) / j->chunks; s++)
+    run_slice(j, j->scratch + (size_t)i * j->bytes, s);
+}
+
+/* Slices, threads and the memory they need. */
+static void lay_out(mx_ctx *c, job *j) {
+  const mx_code *code = j->code;
+  j->step = code->cols >= BLOCK ? 1 : BLOCK / code->cols;
+  if (j->step > j->rows) j->step = j->rows;
+  j->full = round_up(j->step * code->cols);
+  j->row = round_up(j->step);
+  for (int k = 0; k < code->n_ins; k++)
+    if (joins_rows(&code->ins[k])) j->acc_bytes += acc_size(code, &code->ins[k]);
+  j->bytes = (size_t)(code->units * j->full + code->row_units * j->row + (j->acc_bytes ? j->full * 8 : 0));
+  j->chunks = mx_chunks(c->engine, j->rows, code->ns * (double)code->cols);
+  if (j->chunks < 1) j->chunks = 1;
+  int64_t blocks = (j->rows + j->step - 1) / j->step;
+  j->slices = !j->acc_bytes ? j->chunks : blocks < SLICES ? (int)blocks : SLICES;
+  if (j->chunks > j->slices) j->chunks = j->slices;
 }
 
 bool mx_cpu_run_rows(mx_ctx *c, const mx_code *code, const mx_tensor *in, const mx_tensor *out) {
-  job j = {.code = code, .in = in, .out = out};
-  j.rows = out->aval->size / width_of(code, code->out[0]);
-  j.step = code->cols >= BLOCK ? 1 : BLOCK / code->cols;
-  if (j.step > j.rows) j.step = j.rows;
-  j.full = round_up(j.step * code->cols);
-  j.row = round_up(j.step);
-  j.bytes = (size_t)(code->units * j.full + code->row_units * j.row);
-  j.chunks = mx_chunks(c->engine, j.rows, code->ns * (double)code->cols);
-  if (j.chunks < 1) j.chunks = 1;
+  job j = {.code = code, .in = in, .out = out, .rows = code->rows};
+  lay_out(c, &j);
   _Alignas(64) char few[MX_SCRATCH];
-  size_t all = j.bytes * (size_t)j.chunks;
+  size_t of_threads = j.bytes * (size_t)j.chunks, all = of_threads + j.acc_bytes * (size_t)j.slices;
   j.scratch = all <= sizeof few ? few : mx_scratch(c, all);
   if (!j.scratch) return false;
+  j.accs = j.scratch + of_threads;
   if (j.chunks == 1) run_chunk(&j, 0);
   else mx_parallel(c->engine, j.chunks, run_chunk, &j);
+  if (j.acc_bytes) store_joined(&j);
   if (j.scratch != few) mx_scratch_free(c, j.scratch, all);
   return mx_poll(c);
 }

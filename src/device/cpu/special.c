@@ -27,21 +27,41 @@ double mx_special_digamma(double x) {
   return r + log(x) - 0.5 / x - z * s;
 }
 
-/* psi'(x) = psi'(x + 1) + 1/x^2 up to 10, then 1/x + 1/2x^2 + sum B_2k / x^(2k+1); psi'(1 - x) = (pi / sin(pi x))^2 -
- * psi'(x) */
-double mx_special_trigamma(double x) {
-  if (x == INFINITY) return 0;
-  if (x <= 0 && x == floor(x)) return x == -INFINITY ? NAN : INFINITY;
-  if (x < 0) {
-    double s = PI / sin(PI * (x - rint(x)));
-    return s * s - mx_special_trigamma(1 - x);
+/* Hurwitz's zeta(s, x) = sum of (x + k)^-s over k >= 0, for s > 1 and x > 0: term by term up to 10 + s, then by Euler and
+ * Maclaurin: x^(1-s) / (s-1) + x^-s / 2 + sum of B_2j / (2j)! s (s+1) ... (s+2j-2) x^(1-s-2j). */
+static double zeta(double s, double x) {
+  static const double ratio[] = {/* B_2j / (2j)! */ 1.0 / 12,
+                                 -1.0 / 720,
+                                 1.0 / 30240,
+                                 -1.0 / 1209600,
+                                 1.0 / 47900160,
+                                 -691.0 / 1307674368000,
+                                 1.0 / 74724249600,
+                                 -3617.0 / 10670622842880000,
+                                 43867.0 / 5109094217170944000};
+  double sum = 0;
+  for (; x < 10 + s; x += 1) sum += pow(x, -s);
+  double power = pow(x, -s), term = power * s / x, tail = 0;
+  for (int j = 0; j < 9; j++) {
+    tail += ratio[j] * term;
+    term *= (s + 2 * j + 1) / x * ((s + 2 * j + 2) / x);
   }
-  double r = 0;
-  for (; x < 10; x += 1) r += 1 / (x * x);
-  double z = 1 / (x * x);
-  double s =
-      1.0 / 6 - z * (1.0 / 30 - z * (1.0 / 42 - z * (1.0 / 30 - z * (5.0 / 66 - z * (691.0 / 2730 - z * 7 / 6)))));
-  return r + 1 / x + 0.5 * z + z / x * s;
+  return sum + power * x / (s - 1) + power / 2 + tail;
+}
+
+/* (-1)^(n+1) n! zeta(n + 1, x). Left of 0 the sum over all whole k, which has the period 1, less those below. */
+static double polygamma(double n, double x) {
+  double s = n + 1, sign = fmod(n, 2) == 0 ? -1 : 1, sum, f = x - floor(x);
+  if (x <= 0 && f == 0) return sign * INFINITY;
+  if (x == INFINITY) return 0 * sign;
+  if (x > 0) sum = zeta(s, x);
+  else sum = zeta(s, f) + sign * (zeta(s, 1 - f) - zeta(s, 1 - x));
+  return sign * tgamma(s) * sum;
+}
+
+double mx_special_polygamma(double n, double x) {
+  if (!(n >= 0) || n != floor(n) || isnan(x) || x == -INFINITY) return NAN;
+  return n == 0 ? mx_special_digamma(x) : polygamma(n, x);
 }
 
 /* A start from Giles' approximation in w = -ln(1 - x^2), then two steps of Halley's method on erf(y) = x, in the tails

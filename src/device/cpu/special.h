@@ -4,7 +4,7 @@
 
 double mx_special_lgamma(double x);   /* ln |gamma(x)|, thread-safe */
 double mx_special_digamma(double x);  /* gamma' / gamma; NaN at 0, -1, -2, ... */
-double mx_special_trigamma(double x); /* digamma'; infinite at 0, -1, -2, ... */
+double mx_special_polygamma(double n, double x); /* the n-th derivative of digamma; NaN unless n is 0, 1, 2, ... */
 double mx_special_erf_inv(double x);
 
 #endif

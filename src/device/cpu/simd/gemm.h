@@ -5,19 +5,29 @@
 #include "../../../array/array.h"
 #include "simd.h"
 
-/* c[m,n] = a[m,k] b[k,n]; add: float32 alone, c += a b */
-typedef struct mx_gemm {
-  int64_t m, n, k;
-  const char *a, *b;
-  char *c;
-  int64_t a_row, a_col, b_row, b_col, c_row; /* rows of c are dense */
-  bool add;
-} mx_gemm;
+typedef struct mx_gemm mx_gemm;
 
 /* Rows m0 .. m1-1, columns n0 .. n1-1 of c. */
 typedef struct mx_tile {
   int64_t m0, m1, n0, n1;
 } mx_tile;
+
+/* What is done to c while it is in a cache: `run` is called once for every part of c, when it is finished, by the
+ * thread that made it. It may read and write c[m0..m1-1, n0..n1-1], and nothing else of c. */
+typedef struct mx_gemm_epilogue {
+  void (*run)(void *arg, const mx_gemm *g, mx_tile done);
+  void *arg;
+} mx_gemm_epilogue;
+
+/* c[m,n] = a[m,k] b[k,n]; add: floats alone, c += a b */
+struct mx_gemm {
+  int64_t m, n, k;
+  const char *a, *b;
+  char *c;
+  int64_t a_row, a_col, b_row, b_col, c_row; /* rows of c are dense */
+  bool add;
+  const mx_gemm_epilogue *after; /* NULL: nothing */
+};
 
 /* y[i] = sum_j a[i,j] x[j], i < m, j < n; x and y are dense */
 typedef struct mx_gemv {
@@ -27,18 +37,44 @@ typedef struct mx_gemv {
   int64_t a_row, a_col; /* one of them is 1 */
 } mx_gemv;
 
-enum { MX_GEMM_PACK = 320 * 32 }; /* elements of scratch that a call of float32 needs, 64-byte aligned */
+/* A stretch of k: where b's row begins, and a: the rows of a tile, dense in k, or the first of them where its columns
+ * are dense. */
+enum { MX_RUN_ROWS = 12 };
+typedef struct mx_run {
+  int64_t k;
+  const void *b;
+  const void *a[MX_RUN_ROWS];
+} mx_run;
+
+/* c[m,n] = sum over runs of a b, for a few rows whose a is gathered from several places. */
+typedef struct mx_run_tile {
+  const mx_run *runs;
+  int64_t n_runs, m, n;
+  bool by_columns; /* they are dense, */
+  int64_t a_col;   /* and lie so far from one another */
+  int64_t b_row, c_row;
+  char *c;
+  bool add;
+} mx_run_tile;
+
+/* Products by register tiles. */
+typedef struct mx_gemm_loops {
+  int row_unit, column_unit;                                    /* tiles are best cut at multiples of these */
+  size_t (*scratch)(const mx_gemm *g, mx_tile t);               /* bytes that `multiply` needs, 64-byte aligned */
+  void (*multiply)(const mx_gemm *g, mx_tile t, void *scratch); /* NULL: BLAS is better */
+  void (*run_tile)(const mx_run_tile *t);                       /* at most row_unit rows */
+} mx_gemm_loops;
 
 typedef struct mx_gemm_table {
-  int row_unit, column_unit;                                 /* tiles are best cut at multiples of these */
-  int few_rows;                                              /* up to so many rows BLAS is slower, whatever the size */
-  void (*float32)(const mx_gemm *g, mx_tile t, float *pack); /* NULL: BLAS is better */
+  const mx_gemm_loops *tiles[MX_DTYPE_COUNT]; /* floats: float32 and float64 */
   /* by dtype: integers wrap, bool is or of ands; b_col is 1 (or n is) */
   void (*rows[MX_DTYPE_COUNT])(const mx_gemm *g, mx_tile t);
   void (*gemv32)(const mx_gemv *g, int64_t i0, int64_t i1);
   void (*gemv64)(const mx_gemv *g, int64_t i0, int64_t i1);
 } mx_gemm_table;
 
+MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_float);
+MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_double);
 MX_SIMD_DECLARE(mx_gemm_table, mx_gemm_table);
 
 #endif

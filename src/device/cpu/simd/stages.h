@@ -8,10 +8,8 @@
 #ifndef MX_STAGES_H
 #define MX_STAGES_H
 
-#include "../../device.h"
+#include "../../code.h"
 #include "simd.h"
-
-typedef void (*mx_stage_fn)(void); /* its real type depends on the instruction set */
 
 typedef struct mx_stage {
   mx_stage_fn run;

@@ -1,0 +1,369 @@
+/* gemm_tile.h: products of matrices by register tiles, for one type of numbers. gemm_float.c and gemm_double.c include
+ * it, after they have said what a vector is.
+ *
+ * A tile of ROWS x COLUMNS of c stays in registers while k runs:
+ *
+ *     for k: b0, b1 = two vectors of b's row k; for each row i: c[i] += a[i,k] * (b0, b1)
+ *
+ * and around it stand the loops that keep what is read again in a cache:
+ *
+ *     HEIGHT rows of c
+ *       DEPTH of k                a's block, HEIGHT x DEPTH, is packed: [tile][k][ROWS]         second cache
+ *         GROUP columns           b's panels, DEPTH x COLUMNS each, are packed                  second cache
+          COLUMNS columns                                                                     first cache
+ *             ROWS rows           registers
+ *
+ * a is packed where many columns use it; else its elements are read where they lie. b is packed where several tiles use
+ * it, or where its rows are not dense: a part of the next group after each tile of this one, so that the arithmetic
+ * hides the way to memory.
+ *
+ * The order of additions depends on k alone: DEPTH products are added up one after another, then added to c. However c
+ * is cut into tiles, and whatever is packed, the bits are the same. */
+#ifndef MX_SIMD_GEMM_TILE_H
+#define MX_SIMD_GEMM_TILE_H
+
+#include "gemm.h"
+
+_Static_assert((int)ROWS <= (int)MX_RUN_ROWS, "a run has the rows of a tile");
+
+#define INLINE static inline __attribute__((always_inline, unused))
+#define UNROLL _Pragma("GCC unroll 16")
+
+enum {
+  COLUMNS = 2 * LANES,
+  GROUP = 4 * COLUMNS,           /* columns whose panels are packed together, and handed to the epilogue */
+  PACK_A_COLUMNS = 10 * COLUMNS, /* a is packed from so many columns on */
+  PACK_B_ROWS = 2 * ROWS,        /* b from so many rows on, */
+  SMALL_B = 65536 / sizeof(T)    /* where it has more elements than that */
+};
+
+static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* n in equal parts of at most `most`, in multiples of `unit`. */
+static int64_t part_length(int64_t n, int64_t most, int64_t unit) {
+  int64_t parts = (n + most - 1) / most, each = parts ? (n + parts - 1) / parts : 0;
+  return (each + unit - 1) / unit * unit;
+}
+
+/* -- registers --------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct micro {
+  const mx_run *runs, *end;
+  int64_t a_col;              /* where a's columns are dense; else its rows are */
+  int64_t b_at, b_row, c_row; /* b_at: the first column, in b's rows */
+  T *c;
+  part last; /* lanes of the last vector that b and c have */
+  bool add;  /* to what c holds */
+  /* What will be packed next, brought into the cache while k runs: lines l = 0, 1, .. at l % (1 << bits) * line +
+   * (l >> bits) * row, one for each 1 << shift of k. */
+  const T *ahead;
+  int64_t line, row;
+  int bits, shift;
+} micro;
+
+/* So many of a's rows are pointed to by registers; more would be kept in vector registers, and moving them costs more
+ * than reading them again. */
+enum { IN_REGISTERS = 8 };
+
+INLINE void micro_rows(const micro *t, const int rows, const int vectors, const bool by_columns, const bool fetches) {
+  vec s[ROWS][2], v[2];
+  const int last = vectors - 1;
+  const int64_t mask = (1 << t->bits) - 1;
+  UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++) s[i][j] = SPLAT(0);
+  UNROLL for (int i = 0; i < rows; i++) { /* c is needed when k has run */
+    __builtin_prefetch(t->c + i * t->c_row, 1);
+    if (last) __builtin_prefetch(t->c + i * t->c_row + LANES, 1);
+  }
+  for (const mx_run *r = t->runs; r < t->end; r++) {
+    const T *b = (const T *)r->b + t->b_at, *a = r->a[0], *p[ROWS];
+    UNROLL for (int i = 0; i < rows; i++) p[i] = by_columns ? NULL : r->a[i];
+    for (int64_t k = 0; k < r->k; k++, b += t->b_row) {
+      if (last) v[0] = LOAD(b);
+      v[last] = LOAD_PART(b + last * LANES, t->last);
+      if (fetches) {
+        int64_t l = k >> t->shift;
+        __builtin_prefetch(t->ahead + (l & mask) * t->line + (l >> t->bits) * t->row);
+      }
+      UNROLL for (int i = 0; i < rows; i++) {
+        const T *row = by_columns || i < IN_REGISTERS ? p[i] : *(const void *const volatile *)&r->a[i];
+        vec x = by_columns ? SPLAT(a[i]) : SPLAT(row[k]);
+        UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FMA(x, v[j], s[i][j]);
+      }
+      if (by_columns) a += t->a_col;
+    }
+  }
+  UNROLL for (int i = 0; i < rows; i++) {
+    T *p = t->c + i * t->c_row;
+    if (last) STORE(p, t->add ? ADD(LOAD(p), s[i][0]) : s[i][0]);
+    p += last * LANES;
+    STORE_PART(p, t->last, t->add ? ADD(LOAD_PART(p, t->last), s[i][last]) : s[i][last]);
+  }
+}
+
+#define MICRO(NAME, ...)                                                                                               \
+  static __attribute__((noinline)) void NAME(const micro *t) { micro_rows(t, __VA_ARGS__); }
+#define MICROS(R)                                                                                                      \
+  MICRO(rows_##R, R < ROWS ? R : ROWS, 2, false, false)                                                                \
+  MICRO(columns_##R, R < ROWS ? R : ROWS, 2, true, false)                                                              \
+  MICRO(thin_rows_##R, R < ROWS ? R : ROWS, 1, false, false)                                                           \
+  MICRO(thin_columns_##R, R < ROWS ? R : ROWS, 1, true, false)
+MICROS(1)
+MICROS(2)
+MICROS(3)
+MICROS(4)
+MICROS(5)
+MICROS(6)
+#if MOST_ROWS > 6
+MICROS(7)
+MICROS(8)
+MICROS(9)
+MICROS(10)
+MICROS(11)
+MICROS(12)
+#  define MICRO_ROW(N)                                                                                                 \
+    { NULL, N##_1, N##_2, N##_3, N##_4, N##_5, N##_6, N##_7, N##_8, N##_9, N##_10, N##_11, N##_12 }
+#else
+#  define MICRO_ROW(N)                                                                                                 \
+    { NULL, N##_1, N##_2, N##_3, N##_4, N##_5, N##_6 }
+#endif
+
+MICRO(fetching, ROWS, 2, true, true)
+
+typedef void (*micro_loop)(const micro *t);
+static const micro_loop micros[2][2][ROWS + 1] = {{MICRO_ROW(thin_rows), MICRO_ROW(thin_columns)},
+                                                  {MICRO_ROW(rows), MICRO_ROW(columns)}};
+
+/* -- packing ----------------------------------------------------------------------------------------------------------
+ */
+
+typedef T quad __attribute__((vector_size(4 * sizeof(T))));
+
+/* Transposes 4 x 4 elements. */
+INLINE void turn_quad(const T *from, int64_t line, T *to, int64_t width) {
+  quad p, q, r, s;
+  memcpy(&p, from, sizeof p), memcpy(&q, from + line, sizeof q);
+  memcpy(&r, from + 2 * line, sizeof r), memcpy(&s, from + 3 * line, sizeof s);
+  quad pq_lo = __builtin_shufflevector(p, q, 0, 4, 1, 5), pq_hi = __builtin_shufflevector(p, q, 2, 6, 3, 7);
+  quad rs_lo = __builtin_shufflevector(r, s, 0, 4, 1, 5), rs_hi = __builtin_shufflevector(r, s, 2, 6, 3, 7);
+  p = __builtin_shufflevector(pq_lo, rs_lo, 0, 1, 4, 5), q = __builtin_shufflevector(pq_lo, rs_lo, 2, 3, 6, 7);
+  r = __builtin_shufflevector(pq_hi, rs_hi, 0, 1, 4, 5), s = __builtin_shufflevector(pq_hi, rs_hi, 2, 3, 6, 7);
+  memcpy(to, &p, sizeof p), memcpy(to + width, &q, sizeof q);
+  memcpy(to + 2 * width, &r, sizeof r), memcpy(to + 3 * width, &s, sizeof s);
+}
+
+enum { STRIP = 16 }; /* k that are transposed at a time */
+
+/* n dense lines become columns; the last four of them may be done twice. The same of what lies `ahead` is brought into
+ * the cache. */
+static void pack_lines(const T *from, int64_t line, int64_t depth, int64_t n, T *to, int64_t width, int64_t ahead) {
+  for (int64_t k = 0; k < depth; k += STRIP) {
+    int64_t m = lesser(depth - k, STRIP), quads = n < 4 ? 0 : m / 4 * 4;
+    for (int64_t j = 0; j < n; j++) __builtin_prefetch(from + j * line + k + ahead, 0, 2);
+    for (int64_t next = 0; next < n && quads; next += 4) {
+      int64_t j = lesser(next, n - 4);
+      for (int64_t i = 0; i < quads; i += 4) turn_quad(from + j * line + k + i, line, to + (k + i) * width + j, width);
+    }
+    for (int64_t i = quads; i < m; i++)
+      for (int64_t j = 0; j < n; j++) to[(k + i) * width + j] = from[j * line + k + i];
+  }
+}
+
+/* Dense rows of n elements; up to a vector more is written behind the last one. */
+static void pack_dense(const T *from, int64_t row, int64_t depth, int64_t n, T *to, int64_t width) {
+  part last = part_of(n <= LANES ? n : n - LANES);
+  for (int64_t k = 0; k < depth; k++, from += row, to += width) {
+    if (n > LANES) STORE(to, LOAD(from)), STORE(to + LANES, LOAD_PART(from + LANES, last));
+    else STORE(to, LOAD_PART(from, last));
+  }
+}
+
+/* `depth` rows of n elements as rows of `width`; what lies behind the n is never read. */
+static void pack(const T *from, int64_t row, int64_t col, int64_t depth, int64_t n, T *to, int64_t width,
+                 int64_t ahead) {
+  if (col == 1 || n == 1) pack_dense(from, row, depth, n, to, width);
+  else if (row == 1) pack_lines(from, col, depth, n, to, width, ahead);
+  else
+    for (int64_t k = 0; k < depth; k++)
+      for (int64_t j = 0; j < n; j++) to[k * width + j] = from[k * row + j * col];
+}
+
+/* -- caches -----------------------------------------------------------------------------------------------------------
+ */
+
+/* A group of columns, of a part of k, of some rows. */
+typedef struct place {
+  int64_t m, rows, k, depth, j, n;
+} place;
+
+typedef struct work {
+  const mx_gemm *g;
+  mx_tile t;             /* of c */
+  int64_t height, depth; /* of places, at most */
+  bool packs_a, packs_b;
+  T *a, *b[2]; /* room to pack; b: of this group and the next */
+} work;
+
+/* The packing of a group, k by k, while the tiles of another are computed. */
+typedef struct feed {
+  place p;            /* p.rows 0: there is no group */
+  T *to;              /* [panel][k][COLUMNS] */
+  int64_t done;       /* of p.depth */
+  int64_t tiles, all; /* tiles computed, of all */
+} feed;
+
+static bool packs_a(const mx_gemm *g, mx_tile t) {
+  int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
+  return (g->a_row != 1 && g->a_col != 1 && m > 1) || (n >= PACK_A_COLUMNS && m >= PACK_B_ROWS);
+}
+
+/* Where a small b lies well it stays there. */
+static bool packs_b(const mx_gemm *g, mx_tile t) {
+  int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
+  return g->b_col != 1 || (m >= PACK_B_ROWS && g->k * n > SMALL_B);
+}
+
+static place first_place(const work *w) {
+  mx_tile t = w->t;
+  return (place){t.m0, lesser(t.m1 - t.m0, w->height), 0, lesser(w->g->k, w->depth), t.n0, lesser(t.n1 - t.n0, GROUP)};
+}
+
+/* The next group, of the next part of k, of the next rows; without rows at the end. */
+static place next_place(const work *w, place p) {
+  p.j += p.n;
+  if (p.j == w->t.n1) p.j = w->t.n0, p.k += p.depth;
+  if (p.k == w->g->k) p.k = 0, p.m += p.rows;
+  p.rows = lesser(w->t.m1 - p.m, w->height);
+  p.depth = lesser(w->g->k - p.k, w->depth);
+  p.n = lesser(w->t.n1 - p.j, GROUP);
+  return p;
+}
+
+static const T *b_at(const work *w, const place *p, int64_t k) {
+  return (const T *)w->g->b + (p->k + k) * w->g->b_row + p->j * w->g->b_col;
+}
+
+/* Packs the group up to this k. */
+static void feed_till(const work *w, feed *f, int64_t till) {
+  const mx_gemm *g = w->g;
+  for (int64_t j = 0; j < f->p.n; j += COLUMNS)
+    pack(b_at(w, &f->p, f->done) + j * g->b_col, g->b_row, g->b_col, till - f->done, lesser(f->p.n - j, COLUMNS),
+         f->to + j * f->p.depth + f->done * COLUMNS, COLUMNS, 0);
+  f->done = till;
+}
+
+/* How far the group should be packed when so many tiles are computed. */
+static int64_t feed_target(const work *w, const feed *f, int64_t tiles) {
+  if (tiles >= f->all) return f->p.depth;
+  int64_t till = f->p.depth * tiles / f->all;
+  return w->g->b_col == 1 ? till : till / STRIP * STRIP;
+}
+
+static int log2_up(int64_t n) { return n <= 1 ? 0 : 64 - __builtin_clzll((unsigned long long)n - 1); }
+
+/* What is packed after the next tile is fetched in it. */
+static void feed_ahead(const work *w, const feed *f, micro *t) {
+  enum { LINE = 64 / sizeof(T) }; /* elements of a line of the cache */
+  const mx_gemm *g = w->g;
+  int64_t n = feed_target(w, f, f->tiles + 1) - f->done, k = t->runs->k;
+  bool dense = g->b_col == 1;
+  t->ahead = b_at(w, &f->p, f->done);
+  t->line = dense ? LINE : g->b_col, t->row = dense ? g->b_row : LINE;
+  t->bits = log2_up(dense ? (f->p.n + LINE - 1) / LINE : f->p.n);
+  int64_t lines = (dense ? n : (n + LINE - 1) / LINE) << t->bits;
+  for (t->shift = 0; (lines + 1) << (t->shift + 1) <= k;) t->shift++;
+}
+
+static void pack_a(const work *w, const place *p) {
+  const mx_gemm *g = w->g;
+  const T *a = (const T *)g->a + p->m * g->a_row + p->k * g->a_col;
+  for (int64_t i = 0; i < p->rows; i += ROWS)
+    pack(a + i * g->a_row, g->a_col, g->a_row, p->depth, lesser(p->rows - i, ROWS), w->a + i * p->depth, ROWS,
+         ROWS * g->a_row);
+}
+
+/* Where the i-th row of the place, and those after it, are found; true: their columns are dense. */
+static bool find_a(const work *w, const place *p, int64_t i, mx_run *r, int64_t *a_col) {
+  const mx_gemm *g = w->g;
+  if (w->packs_a) {
+    r->a[0] = w->a + i * p->depth, *a_col = ROWS;
+    return true;
+  }
+  const T *a = (const T *)g->a + (p->m + i) * g->a_row + p->k * g->a_col;
+  int64_t rows = lesser(p->rows - i, ROWS);
+  *a_col = g->a_col;
+  r->a[0] = a;
+  if (g->a_row == 1 || w->t.m1 - w->t.m0 == 1) return true;
+  for (int64_t row = 1; row < rows; row++) r->a[row] = a + row * g->a_row;
+  return false;
+}
+
+/* The tiles of a panel, and between them the packing of the next group. */
+static void panel(const work *w, const place *p, int64_t j, const T *packed, feed *next) {
+  const mx_gemm *g = w->g;
+  int64_t n = lesser(p->n - j, COLUMNS);
+  bool wide = n > LANES, feeds = w->packs_b && next->p.rows > 0;
+  mx_run r = {.k = p->depth, .b = packed ? packed + j * p->depth : b_at(w, p, 0) + j};
+  micro t = {.runs = &r, .end = &r + 1, .b_row = packed ? COLUMNS : g->b_row, .c_row = g->c_row};
+  t.c = (T *)g->c + p->m * g->c_row + p->j + j;
+  t.last = part_of(wide ? n - LANES : n);
+  t.add = g->add || p->k > 0;
+  for (int64_t i = 0; i < p->rows; i += ROWS, t.c += ROWS * g->c_row) {
+    bool by_columns = find_a(w, p, i, &r, &t.a_col);
+    bool fetches = feeds && wide && by_columns && p->rows - i >= ROWS;
+    if (fetches) feed_ahead(w, next, &t);
+    (fetches ? fetching : micros[wide][by_columns][lesser(p->rows - i, ROWS)])(&t);
+    if (feeds) feed_till(w, next, feed_target(w, next, ++next->tiles));
+  }
+}
+
+/* Where the last part of k is done, the group is finished. */
+static void finish(const work *w, const place *p) {
+  const mx_gemm *g = w->g;
+  if (g->after && p->k + p->depth == g->k)
+    g->after->run(g->after->arg, g, (mx_tile){p->m, p->m + p->rows, p->j, p->j + p->n});
+}
+
+static int64_t tiles_of(const place *p) { return ((p->rows + ROWS - 1) / ROWS) * ((p->n + COLUMNS - 1) / COLUMNS); }
+
+static void multiply(const mx_gemm *g, mx_tile t, void *scratch) {
+  work w = {.g = g, .t = t, .packs_a = packs_a(g, t), .packs_b = packs_b(g, t)};
+  w.height = part_length(t.m1 - t.m0, HEIGHT, ROWS), w.depth = part_length(g->k, DEPTH, STRIP);
+  place p = first_place(&w);
+  int64_t room = w.depth * part_length(lesser(t.n1 - t.n0, GROUP), GROUP, COLUMNS);
+  w.b[0] = scratch, w.b[1] = w.b[0] + room, w.a = w.b[1] + room;
+  feed f = {.p = p, .to = w.b[0]};
+  if (w.packs_b) feed_till(&w, &f, p.depth);
+  for (int i = 1; p.rows > 0; i ^= 1) {
+    const T *packed = w.packs_b ? f.to : NULL;
+    if (w.packs_a && p.j == t.n0) pack_a(&w, &p);
+    f = (feed){.p = next_place(&w, p), .to = w.b[i], .all = tiles_of(&p)};
+    for (int64_t j = 0; j < p.n; j += COLUMNS) panel(&w, &p, j, packed, &f);
+    finish(&w, &p);
+    p = f.p;
+  }
+}
+
+static size_t scratch_bytes(const mx_gemm *g, mx_tile t) {
+  int64_t height = part_length(t.m1 - t.m0, HEIGHT, ROWS), depth = part_length(g->k, DEPTH, STRIP), elements = 0;
+  int64_t columns = part_length(lesser(t.n1 - t.n0, GROUP), GROUP, COLUMNS);
+  if (packs_a(g, t) || packs_b(g, t)) elements = 2 * depth * columns;
+  if (packs_a(g, t)) elements += height * depth + LANES;
+  return (size_t)elements * sizeof(T);
+}
+
+/* -- rows from several places -----------------------------------------------------------------------------------------
+ */
+
+static void run_tile(const mx_run_tile *w) {
+  micro t = {.runs = w->runs, .end = w->runs + w->n_runs, .a_col = w->a_col, .b_row = w->b_row, .c_row = w->c_row};
+  t.add = w->add;
+  for (int64_t j = 0; j < w->n; j += COLUMNS) {
+    int64_t n = lesser(w->n - j, COLUMNS);
+    bool wide = n > LANES;
+    t.b_at = j, t.c = (T *)w->c + j, t.last = part_of(wide ? n - LANES : n);
+    micros[wide][w->by_columns][w->m](&t);
+  }
+}
+
+#endif
