@@ -268,6 +268,12 @@
 -- @param y an array or a number that broadcasts with it
 -- @usage print(mlax.hypot(mlax.array{3}, 4))   --> float32[1] [5]
 
+--- x with the sign of y.
+-- @function copysign
+-- @param x an array, or a number
+-- @param y an array or a number that broadcasts with it
+-- @usage print(mlax.copysign(mlax.array{3, -3}, -1))   --> float32[2] [-3 -3]
+
 --- log(exp(x) + exp(y)), without overflow in between.
 -- @function logaddexp
 -- @param x an array, or a number

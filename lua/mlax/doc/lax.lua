@@ -38,10 +38,11 @@
 -- @param y an array or a number
 -- @usage print(mlax.lax.nextafter(mlax.array{1}, 2):gt(1))   --> bool[1] [true]
 
---- The derivative of digamma.
--- @function trigamma
--- @param x an array
--- @usage print(mlax.lax.trigamma(mlax.array{1}))   --> float32[1] [1.64493]
+--- The n-th derivative of digamma.
+-- @function polygamma
+-- @param n from 0
+-- @param x an array, or a number
+-- @usage print(mlax.lax.polygamma(1, mlax.array{1}))   --> float32[1] [1.64493]
 
 --- The bits that both have; what `x & y` calls.
 -- @function and

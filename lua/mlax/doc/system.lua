@@ -1,9 +1,9 @@
 --- Devices, memory, threads and messages.
 -- @module mlax.system
 
---- The names of the devices of this machine, as a list.
+--- The devices of this machine as a list of texts: name, instruction set, threads, BLAS.
 -- @function devices
--- @usage print(mlax.devices()[1])   --> cpu: AVX-512, 1 thread, OpenBLAS 0.3.21 (serial: not its OpenMP build)
+-- @usage print(mlax.devices()[1]:match("^%w+"))   --> cpu
 
 --- A copy of a tree on a device.
 -- @function device_put
