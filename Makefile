@@ -3,6 +3,7 @@
 #   all (default)  the libraries, the Lua module and the program     demo  test  bench      run them (bench-compare: beside JAX and PyTorch)
 #   deps           installs what building and testing need           env                    prints LUA_PATH, LUA_CPATH
 #   install        PREFIX=/usr/local DESTDIR=                        clean
+#   doc            the reference as HTML, in BUILD/doc
 #   test-interop   exchanges files with Python packages (PYTHON=python3)
 #   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
 #   coverage-table                                                   writes src/ops/README.md from the primitives
@@ -232,6 +233,13 @@ lint:
 	clang-format --dry-run -Werror $$(find src tests -name '*.c' -o -name '*.h')
 	luacheck -q lua spec tests
 
+# The reference as HTML, from the comments in lua/mlax; a warning is an error.
+doc:
+	@sh .ci/deps install doc
+	@mkdir -p $(BUILD)
+	@ldoc -q --fatalwarnings -d $(BUILD)/doc . >$(BUILD)/doc.log 2>&1 || { cat $(BUILD)/doc.log; exit 1; }
+	@echo $(BUILD)/doc/index.html
+
 deps:
 	@sh .ci/deps install all
 env:
@@ -263,5 +271,5 @@ clean:
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests demo test test-interop bench bench-compare sanitize valgrind clang lint deps env install install-rock clean FORCE coverage-table
+.PHONY: all ctests demo test test-interop bench bench-compare sanitize valgrind clang lint doc deps env install install-rock clean FORCE coverage-table
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

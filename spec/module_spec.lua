@@ -408,18 +408,18 @@ describe("text", function()
     local m = ready(300, 2)
     m.table = mlax.zeros{4}
     assert.are.equal(table.concat({
-      "path                   class      shape                          parameters    bytes",
-      "------------------------------------------------------------------------------------",
+      "path                   class      shape                      parameters    bytes",
+      "--------------------------------------------------------------------------------",
       "model                  Net",
-      "table                  constant   float32[4]                                    16 B",
+      "table                  constant   float32[4]                                16 B",
       "layers.data[1]         Dense",
-      "layers.data[1].kernel  Parameter  float32[2,300]  trainable             600  2.3 KiB",
-      "layers.data[1].bias    Parameter  float32[300]    not trainable         300  1.2 KiB",
+      "layers.data[1].kernel  Parameter  float32[2,300]  trainable         600  2.3 KiB",
+      "layers.data[1].bias    Parameter  float32[300]    frozen            300  1.2 KiB",
       "layers.data[2]         Dense",
-      "layers.data[2].kernel  Parameter  float32[300,2]  trainable             600  2.3 KiB",
-      "layers.data[2].bias    Parameter  float32[2]      not trainable           2      8 B",
-      "------------------------------------------------------------------------------------",
-      "1,502 parameters, 1,200 trainable, 302 not trainable, 5.9 KiB"}, "\n"), m:summary())
+      "layers.data[2].kernel  Parameter  float32[300,2]  trainable         600  2.3 KiB",
+      "layers.data[2].bias    Parameter  float32[2]      frozen              2      8 B",
+      "--------------------------------------------------------------------------------",
+      "1,502 parameters, 1,200 trainable, 302 frozen, 5.9 KiB"}, "\n"), m:summary())
   end)
 
   it("of a summary stays within 100 columns", function()
@@ -438,5 +438,48 @@ describe("text", function()
     assert.truthy(text:find("layers.data[1].kernel  Parameter  float32[5,3]", 1, true), text)
     assert.is_false(m.initialized)
     for line in text:gmatch("[^\n]+") do assert.is_true(#line <= 100) end
+  end)
+
+  it("of a summary with an example counts the operations of each call", function()
+    local linear = mlax.nn.Linear(mlax.random.key(0), 3)
+    local model = mlax.nn.Series{linear, mlax.nn.F(function(x) return x + 1 end)}
+    local text = model:summary(mlax.ones{5, 4})
+    assert.truthy(text:find("layers.data%[1%] +Linear +float32%[5,3%] +120\n"), text) -- 5 x 3 sums of 4 products
+    assert.truthy(text:find("layers.data%[2%] +F +float32%[5,3%] +15\n"), text)
+    assert.truthy(text:find("model +Series +float32%[5,3%] +135\n"), text)
+    assert.truthy(text:find("12 parameters, 12 trainable, 0 frozen, 48 B; 135 FLOPs a call", 1, true), text)
+  end)
+
+  it("of a summary counts a shared layer once and says where else it stands", function()
+    local linear = mlax.nn.Linear(mlax.random.key(0), 4)
+    local model = mlax.nn.Series{linear, mlax.nn.F(mlax.sin), linear}
+    for _, text in ipairs{model:summary(mlax.ones{4}), select(2, model(mlax.ones{4})):summary()} do
+      assert.truthy(text:find("\nshared: layers.data[3] is layers.data[1]\n16 parameters", 1, true), text)
+    end
+    assert.truthy(model:summary(mlax.ones{4}):find("; 68 FLOPs a call", 1, true))
+    local tied = linear.linear_kernel
+    local class = mlax.class("Tied")
+    local m = class()
+    m.a = tied
+    m.b = tied
+    assert.truthy(m:summary():find("shared: b is a", 1, true))
+  end)
+
+  it("of a summary says what is frozen", function()
+    local model = mlax.nn.Dense(mlax.random.key(0), 2)
+    model(mlax.ones{3})
+    model.linear.linear_kernel.trainable = false
+    local text = model:summary()
+    assert.truthy(text:find("linear.linear_kernel +Parameter +float32%[3,2%] +frozen +6 "), text)
+    assert.truthy(text:find("8 parameters, 2 trainable, 6 frozen, 32 B", 1, true), text)
+  end)
+
+  it("of a summary names empty modules, trees as results, and fits with long shapes", function()
+    local class = mlax.class("Many")
+    function class:setup() end
+    function class:forward(x) return {x, {x, x}, x, x} end
+    local text = class():summary(mlax.ones({10, 20, 30, 40, 50, 60}, "bfloat16"))
+    for line in text:gmatch("[^\n]+") do assert.is_true(#line <= 100, line) end
+    assert.truthy(text:find("0 parameters, 0 trainable, 0 frozen, 0 B; 0 FLOPs a call", 1, true), text)
   end)
 end)

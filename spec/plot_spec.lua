@@ -124,3 +124,62 @@ a long label  b
     assert.equal("image: an image needs at least one pixel (got float32[0,3])", message(plot.image, mlax.ones{0, 3}))
   end)
 end)
+
+describe("{svg = path}", function()
+  local path
+  before_each(function() path = os.tmpname() end)
+  after_each(function() os.remove(path) end)
+
+  -- The file that a plot writes: well-formed as far as tags go, and nothing on standard output.
+  local function picture(f, options, ...)
+    options.svg = path
+    local args = table.pack(...)
+    args[args.n + 1] = options
+    assert.is_true(f(table.unpack(args, 1, args.n + 1)))
+    local file = assert(io.open(path))
+    local text = file:read("a")
+    file:close()
+    local open = {}
+    for slash, tag, rest in text:gmatch("<(/?)(%a+)([^>]*)>") do
+      if slash == "/" then assert.equal(tag, table.remove(open)) elseif rest:sub(-1) ~= "/" then open[#open + 1] = tag end
+    end
+    assert.equal(0, #open)
+    assert.truthy(text:match("^<svg xmlns"))
+    assert.is_nil(text:find("nan", 1, true) or text:find("inf", 1, true))
+    return text
+  end
+
+  local function count(text, pattern) return select(2, text:gsub(pattern, "")) end
+
+  it("holds lines with gaps, ticks at round numbers and escaped names", function()
+    local text = picture(plot.line, {title = "a < b & c"}, {train = {1, 2, 0 / 0, 3, 10}, test = {4, 5}})
+    assert.equal(3, count(text, "<polyline"))
+    assert.truthy(text:find(">a &lt; b &amp; c</text>", 1, true))
+    assert.truthy(text:find(">train</text>", 1, true))
+    for _, tick in ipairs{"2", "4", "6", "8", "10"} do assert.truthy(text:find(">" .. tick .. "</text>", 1, true), tick) end
+    assert.truthy(picture(plot.line, {log = true, xlabel = "step"}, {100, 1}):find(">step</text>", 1, true))
+    picture(plot.line, {}, {})
+  end)
+
+  it("holds points, bars and tables", function()
+    assert.equal(2, count(picture(plot.scatter, {}, {1, 2, 0 / 0}, {1, 4, 5}), "<circle"))
+    assert.equal(1 + 3, count(picture(plot.hist, {bins = 3}, {1, 2, 2, 3}), "<rect"))
+    local text = picture(plot.confusion, {classes = {"cat", "dog"}}, mlax.array({{3, 0}, {1, 12}}, "int32"))
+    assert.equal(1 + 4, count(text, "<rect"))
+    assert.truthy(text:find(">dog</text>", 1, true))
+  end)
+
+  it("holds images, with neighbours of one colour as one rectangle", function()
+    local text = picture(plot.image, {scale = 1, labels = {"x"}}, {mlax.array{{0, 0, 1}, {1, 1, 1}}})
+    assert.equal(1 + 3, count(text, "<rect"))
+    assert.truthy(text:find('fill="#ffffff"', 1, true))
+    assert.truthy(text:find(">x</text>", 1, true))
+  end)
+
+  it("says what cannot be written", function()
+    local ok, problem = plot.line({1, 2}, {svg = "/nonexistent/picture.svg"})
+    assert.is_nil(ok)
+    assert.truthy(problem:find("/nonexistent/picture.svg", 1, true))
+    assert.equal("line: svg must be a path (got 3)", message(plot.line, {1, 2}, {svg = 3}))
+  end)
+end)

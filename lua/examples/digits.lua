@@ -1,20 +1,14 @@
 -- Trains a small network on 1,437 handwritten digits of 8 x 8 pixels and shows how it does on 360 others. Takes some seconds.
 local USAGE = [[
-mlax lua/examples/digits.lua [--quick] [--help]
-  --quick   3 epochs instead of 25]]
+mlax lua/examples/digits.lua [--epochs N] [--quick] [--help]
+  --epochs N   how often to go through the training data (default: 25)
+  --quick      3 epochs]]
 
 local mlax = require "mlax"
 local nn, optim, losses, random = mlax.nn, mlax.optim, mlax.losses, mlax.random
 
-local EPOCHS, BATCH = 25, 32
-for _, option in ipairs(arg) do
-  if option == "--quick" then EPOCHS = 3
-  elseif option == "--help" then print(USAGE) os.exit(0)
-  else
-    io.stderr:write("unknown option ", option, "\n", USAGE, "\n")
-    os.exit(1)
-  end
-end
+local o = require "mlax.arguments"(USAGE, {epochs = 25, quick = false})
+local EPOCHS, BATCH = o.quick and 3 or o.epochs, 32
 
 local train, test = assert(mlax.data.digits())
 print(("digits: %d to train on, %d to test with"):format(#train, #test))

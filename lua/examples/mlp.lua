@@ -9,32 +9,14 @@ mlax lua/examples/mlp.lua [--data DIR] [--epochs N] [--quick] [--help]
 local mlax = require "mlax"
 local nn, optim, losses, random = mlax.nn, mlax.optim, mlax.losses, mlax.random
 
-local function stop(message)
-  io.stderr:write(message, "\n", USAGE, "\n")
+local o = require "mlax.arguments"(USAGE, {data = "data/mnist", epochs = 5, quick = false})
+
+local train, test = mlax.data.mnist(o.data)
+if not train then
+  io.stderr:write(test, "\n", USAGE, "\n")
   os.exit(1)
 end
-
-local directory, epochs, quick = "data/mnist", 5, false
-do
-  local i = 1
-  local function value()
-    i = i + 1
-    return arg[i] or stop(arg[i - 1] .. " needs a value")
-  end
-  while arg[i] do
-    local option = arg[i]
-    if option == "--data" then directory = value()
-    elseif option == "--epochs" then epochs = math.tointeger(tonumber(value())) or stop("--epochs needs an integer")
-    elseif option == "--quick" then quick = true
-    elseif option == "--help" then print(USAGE) os.exit(0)
-    else stop("unknown option " .. option) end
-    i = i + 1
-  end
-end
-
-local train, test = mlax.data.mnist(directory)
-if not train then stop(test) end
-if quick then train, epochs = train:take(6400), 1 end
+if o.quick then train, o.epochs = train:take(6400), 1 end
 print(("%d images to train on, %d to test with"):format(#train, #test))
 
 local keys = {}
@@ -71,7 +53,7 @@ local function accuracy()
 end
 
 local shuffles = random.stream(1)
-for epoch = 1, epochs do
+for epoch = 1, o.epochs do
   local sum, n = 0, 0
   local bar = mlax.progress(train:batches(128, {shuffle = shuffles()}), {label = "epoch " .. epoch})
   for batch in bar do

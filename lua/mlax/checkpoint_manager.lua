@@ -121,6 +121,7 @@ function Manager:steps(...)
 end
 
 --- A manager of the checkpoints in a folder, which is made where it is not there.
+-- @function checkpoint_manager
 -- @param dir the folder; its parent must exist
 -- @param options {keep = 2: how many checkpoints stay}
 -- @return a manager with the methods save, restore, latest, steps; nil, message

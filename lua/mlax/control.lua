@@ -392,6 +392,10 @@ function M.checkpoint(f)
     return result(core.bind_call("checkpoint", {program}, captured, operands))
   end
 end
+--- The same as `checkpoint`.
+-- @function remat
+-- @param f a function
+-- @usage print(mlax.grad(mlax.remat(function(x) return x * x end))(3.0))   --> float32[] 6
 M.remat = M.checkpoint
 
 --- f with a derivative rule of its own.
@@ -505,6 +509,9 @@ local function over_axes(kind, op, x, axis_name)
 end
 
 --- How many examples the axis has; of several names, the product.
+-- @param axis_name a name or a list of names
+-- @usage local f = mlax.vmap(function(x) return x * mlax.axis_size("n") end, {axis_name = "n"})
+-- print(f(mlax.array{1, 2, 6}))   --> float32[3] [ 3 6 18]
 function M.axis_size(axis_name)
   local n = 1
   for _, name in ipairs(names_of("axis_size", axis_name)) do n = n * core.axis_size(name) end
@@ -523,6 +530,10 @@ function M.psum(x, axis_name)
 end
 
 --- The mean over a named axis.
+-- @param x an array, a number or a tree
+-- @param axis_name a name, a list of names, or nil, which leaves x as it is
+-- @usage local f = mlax.vmap(function(x) return mlax.pmean(x, "n") end, {axis_name = "n"})
+-- print(f(mlax.array{1, 2, 6}))   --> float32[3] [3 3 3]
 function M.pmean(x, axis_name)
   local names = names_of("pmean", axis_name)
   if #names == 0 or type(x) == "number" then return x end
@@ -531,20 +542,40 @@ function M.pmean(x, axis_name)
 end
 
 --- The greatest over a named axis.
+-- @param x an array, a number or a tree
+-- @param axis_name a name, a list of names, or nil, which leaves x as it is
+-- @usage local f = mlax.vmap(function(x) return mlax.pmax(x, "n") end, {axis_name = "n"})
+-- print(f(mlax.array{1, 2, 6}))   --> float32[3] [6 6 6]
 function M.pmax(x, axis_name) return over_axes("pmax", "pmax", x, axis_name) end
 
 --- The least over a named axis.
+-- @param x an array, a number or a tree
+-- @param axis_name a name, a list of names, or nil, which leaves x as it is
+-- @usage local f = mlax.vmap(function(x) return mlax.pmin(x, "n") end, {axis_name = "n"})
+-- print(f(mlax.array{1, 2, 6}))   --> float32[3] [1 1 1]
 function M.pmin(x, axis_name) return over_axes("pmin", "pmin", x, axis_name) end
 
 --- What all examples of a named axis have, stacked along a new first axis.
+-- @param x an array, a number or a tree
+-- @param axis_name a name, a list of names, or nil, which leaves x as it is
+-- @usage local f = mlax.vmap(function(x) return mlax.all_gather(x, "n"):cumsum(1)[-1] end, {axis_name = "n"})
+-- print(f(mlax.array{1, 2, 6}))   --> float32[3] [9 9 9]
 function M.all_gather(x, axis_name) return over_axes("all_gather", "all_gather", x, axis_name) end
 
 --- Sends values along a named axis: pairs {from, to}, from 1; who gets none has zero.
+-- @param x an array, a number or a tree
+-- @param axis_name a name
+-- @param pairs_ a list of {from, to}
+-- @usage local f = mlax.vmap(function(x) return mlax.ppermute(x, "n", {{1, 2}, {2, 3}}) end, {axis_name = "n"})
+-- print(f(mlax.array{1, 2, 6}))   --> float32[3] [0 1 2]
 function M.ppermute(x, axis_name, pairs_)
   return tree.map(function(leaf) return is_traced(leaf) and core.collective("ppermute", as_array(leaf), axis_name, pairs_) or leaf end, x)
 end
 
 --- The position of this example on a named axis, an int32 array from 1.
+-- @param axis_name a name or a list of names
+-- @usage local f = mlax.vmap(function(x) return x * mlax.axis_index("n") end, {axis_name = "n"})
+-- print(f(mlax.array{1, 2, 6}))   --> float32[3] [ 1 4 18]
 function M.axis_index(axis_name)
   local index
   for _, name in ipairs(names_of("axis_index", axis_name)) do
@@ -555,6 +586,10 @@ function M.axis_index(axis_name)
 end
 
 --- vmap under its own axis name; over one device for now.
+-- @param f a function
+-- @param[opt] options {axis_name, in_axes, out_axes}
+-- @usage local f = mlax.pmap(function(x) return x / mlax.psum(x, "n") end, {axis_name = "n"})
+-- print(f(mlax.array{1, 3}))   --> float32[2] [0.25 0.75]
 function M.pmap(f, options)
   core.check_options("pmap", options, {"axis_name", "in_axes", "out_axes"})
   return mlax.vmap(f, options)

@@ -28,7 +28,8 @@ end
 local function is_float(x) return x.dtype:find("float", 1, true) ~= nil end
 
 --- Whether all elements are close: |x - y| <= atol + rtol |y|.
--- @param x, y arrays or numbers that broadcast
+-- @param x an array or a number
+-- @param y an array or a number that broadcasts with it
 -- @param[opt] options `rtol` (1e-5), `atol` (1e-8), `equal_nan` (false)
 -- @return a bool array of one element
 -- @usage assert(mlax.allclose(mlax.array{1, 2}, mlax.array{1, 2 + 1e-7}):item())
@@ -47,7 +48,8 @@ function M.allclose(x, y, options, ...)
 end
 
 --- Whether shapes and all elements are equal.
--- @param x, y arrays
+-- @param x an array
+-- @param y an array
 -- @return a bool array of one element; arrays of different shapes are not equal
 -- @usage assert(mlax.array_equal(mlax.ones{2}, mlax.ones{2}):item())
 function M.array_equal(x, y, ...)

@@ -54,6 +54,8 @@ function npz.load_bytes(bytes, ...)
 end
 
 --- Writes a table of arrays to a .npz file, in the order of their names.
+-- @param path a string
+-- @param arrays {name = array}
 -- @param options {compress = false}
 -- @return true; nil, message
 -- @usage local name = os.tmpname()

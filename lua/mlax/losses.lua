@@ -106,6 +106,8 @@ function losses.l1(x, y, ...)
 end
 
 --- e^2 / 2 where e = |x - y| is at most delta, else delta (e - delta / 2) (Huber 1964); the mean over all axes but the first.
+-- @param x an array
+-- @param y an array that broadcasts with it
 -- @param options {delta = 1}
 -- @usage print(losses.huber(mlax.array{0.5, 3}, mlax.zeros{2}))   --> float32[2] [0.125 2.500]
 function losses.huber(x, y, options, ...)
@@ -117,6 +119,7 @@ function losses.huber(x, y, options, ...)
 end
 
 --- max(0, 1 - scores * targets), the mean over all axes but the first.
+-- @param scores an array {n, ...}
 -- @param targets 1 and -1
 -- @usage print(losses.hinge(mlax.array{0.5, 3}, mlax.array{1, -1}))   --> float32[2] [0.5 4.0]
 function losses.hinge(scores, targets, ...)

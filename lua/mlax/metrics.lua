@@ -55,6 +55,7 @@ end
 --- How often label i (rows) was predicted as j (columns).
 -- @param predicted integers from 1 to n
 -- @param labels integers from 1 to n, of the same shape
+-- @param n how many classes there are
 -- @return int32[n,n]
 -- @usage print(metrics.confusion_matrix(mlax.array({1, 2, 2}, "int32"), mlax.array({1, 2, 1}, "int32"), 2))   --> int32[2,2] [[1 1] [0 1]]
 function metrics.confusion_matrix(predicted, labels, n, ...)

@@ -5,7 +5,7 @@
 local core = require "mlax.core"
 local check = require "mlax.check"
 
-local mlax, tree = core.mlax, core.tree
+local mlax = core.mlax
 local Module, Parameter = mlax.Module, mlax.Parameter
 
 -- -- flattening by name -----------------------------------------------------------------------------------------------
@@ -25,6 +25,8 @@ function Module:tree_flatten_with_keys(...)
 end
 
 --- A module of children and aux, as tree_flatten_with_keys gives them (the children without their keys).
+-- @param aux as tree_flatten_with_keys gives it
+-- @param children a list
 -- @usage local model = nn.Dense(key, 2)
 -- local children, aux = model:tree_flatten_with_keys()
 -- for i, entry in ipairs(children) do children[i] = entry[2] end
@@ -54,20 +56,6 @@ end
 -- -- text -------------------------------------------------------------------------------------------------------------
 
 local function class_name(v) return (tostring(mlax.class_of(v)):gsub("^class ", "")) end
-
-local function number_text(n) -- 1234567 -> "1,234,567"
-  local text = ("%d"):format(n)
-  local count
-  repeat text, count = text:gsub("^(-?%d+)(%d%d%d)", "%1,%2") until count == 0
-  return text
-end
-
-local function bytes_text(n)
-  local units = {"B", "KiB", "MiB", "GiB", "TiB"}
-  local i = 1
-  while n >= 1024 and i < #units do n, i = n / 1024, i + 1 end
-  return (i == 1 and "%d %s" or "%.1f %s"):format(n, units[i])
-end
 
 local function array_text(x) return ("%s[%s]"):format(x.dtype, table.concat(x.shape, ",")) end
 
@@ -154,142 +142,149 @@ function Module:__tostring()
   return table.concat(lines, "\n")
 end
 
--- -- summary ----------------------------------------------------------------------------------------------------------
-
-local function path_text(path, key)
-  if type(key) == "number" then return ("%s[%d]"):format(path, key) end
-  if not is_name(key) then return ("%s[%q]"):format(path, key) end
-  return path == "" and key or path .. "." .. key
-end
-
--- Calls visit(path, node) for every Module and Parameter, parents first.
-local function each_node(node, path, visit)
-  if mlax.is_module(node) then
-    visit(path, node)
-    for name, value in pairs(node) do
-      if core.is_child(value) then each_node(value, path_text(path, name), visit) end
-    end
-  elseif mlax.is_parameter(node) then
-    visit(path, node)
-    if node.trainable == nil and node.data ~= nil then each_node(node.data, path_text(path, "data"), visit) end
-  elseif type(node) == "table" and getmetatable(node) == nil then
-    for _, key in ipairs(sorted_keys(node)) do each_node(node[key], path_text(path, key), visit) end
-  end
-end
-
-local function size_of(t)
-  local size, bytes = 0, 0
-  for _, leaf in ipairs(tree.leaves(t)) do
-    if mlax.is_array(leaf) then size, bytes = size + leaf.size, bytes + leaf.nbytes end
-  end
-  return size, bytes
-end
-
-local function shape_text(y)
-  local shapes = {}
-  for i, leaf in ipairs(tree.leaves(y)) do
-    shapes[i] = mlax.is_array(leaf) and array_text(leaf) or value_text(leaf)
-    if i == 3 and #tree.leaves(y) > 3 then
-      shapes[4] = "..."
-      break
-    end
-  end
-  return table.concat(shapes, ", ")
-end
-
--- A copy of the model that has run on x without computing, and the output shapes of its modules by path.
-local function trial_run(model, x)
-  local shapes = {}
-  local function run(m, input)
-    local outputs = {}
-    local function observer(module, y) outputs[module] = shape_text(y) end -- this local alone holds it
-    local before = core.observe_calls(observer)
-    local _ <close> = setmetatable({}, {__close = function() core.observe_calls(before) end})
-    m(input, mlax.random.key(0), true)
-    each_node(m, "", function(path, node) shapes[path] = outputs[node] end)
-    return m
-  end
-  return mlax.eval_shape(run)(model, x), shapes
-end
-
-local function param_row(path, p)
-  local size, bytes = size_of(p.data)
-  local shape = p.data == nil and "empty" or shape_text(p.data)
-  return {path, "Parameter", shape, kinds[p.trainable], number_text(size), bytes_text(bytes)}, size, bytes
-end
-
-local function summary_rows(model, shapes)
-  local rows, totals = {}, {[true] = 0, [false] = 0, bytes = 0}
-  each_node(model, "", function(path, node)
-    if mlax.is_module(node) then
-      rows[#rows + 1] = {path == "" and "model" or path, class_name(node), shapes[path] or "", "", "", ""}
-      for name, value in pairs(node) do
-        if mlax.is_array(value) then
-          rows[#rows + 1] = {path_text(path, name), "constant", array_text(value), "", "", bytes_text(value.nbytes)}
-        end
-      end
-    elseif node.trainable ~= nil then
-      local row, size, bytes = param_row(path, node)
-      rows[#rows + 1] = row
-      totals[node.trainable] = totals[node.trainable] + size
-      totals.bytes = totals.bytes + bytes
-    end
-  end)
-  return rows, totals
-end
-
--- Cuts from the left, where paths are alike.
-local function fit(text, width)
-  if #text <= width then return text end
-  return "..." .. text:sub(-(width - 3))
-end
-
-local least = {24, 14, 16} -- how far the columns path, class and shape may be cut to make lines of 100 characters
-
-local function widths(rows)
-  local w = {}
-  for c = 1, 6 do
-    w[c] = 0
-    for _, row in ipairs(rows) do w[c] = math.max(w[c], #row[c]) end
-  end
-  local total = w[1] + w[2] + w[3] + w[4] + w[5] + w[6] + 10
-  for _, c in ipairs{1, 3, 2} do -- the columns that may be cut, in that order
-    local cut = math.min(math.max(total - 100, 0), math.max(w[c] - least[c], 0))
-    w[c], total = w[c] - cut, total - cut
-  end
-  return w
-end
-
-local function row_text(row, w)
-  local cells = {}
-  for c = 1, 6 do
-    local text = fit(row[c], w[c])
-    local pad = (" "):rep(w[c] - #text)
-    cells[c] = c >= 5 and pad .. text or text .. pad
-  end
-  return (table.concat(cells, "  "):gsub("%s+$", ""))
-end
-
---- A table of the modules and Parameters of a model: path, class, output shape, trainable or not, number of parameters, bytes.
--- @param x an example input: where it is given, output shapes are shown, and a model that is not initialized is set up (a copy of it)
+--- A table of the modules and Parameters of a model: path, class, output shape, trainable or frozen, number of parameters, bytes, and
+-- what a call costs. Where one layer stands in several places, it is listed at the first, and named below the table.
+-- @param x an example input: where it is given, output shapes and FLOPs of a call in inference mode are shown, and a model that is not
+--   initialized is set up (a copy of it)
 -- @return text of at most 100 columns
 -- @usage print(nn.Dense(key, 2):summary(mlax.ones{1, 3}))
 function Module:summary(x, ...)
   check.last("summary", ...)
-  local model, shapes = self, {}
-  if x ~= nil then model, shapes = trial_run(self, x) end
-  local rows, totals = summary_rows(model, shapes)
-  table.insert(rows, 1, {"path", "class", x ~= nil and "output / shape" or "shape", "", "parameters", "bytes"})
-  local w, lines = widths(rows), {}
-  for i, row in ipairs(rows) do lines[i] = row_text(row, w) end
-  local rule = ("-"):rep(w[1] + w[2] + w[3] + w[4] + w[5] + w[6] + 10)
-  table.insert(lines, 2, rule)
-  lines[#lines + 1] = rule
-  lines[#lines + 1] = ("%s parameters, %s trainable, %s not trainable, %s"):format(number_text(totals[true] + totals[false]),
-    number_text(totals[true]), number_text(totals[false]), bytes_text(totals.bytes))
-  if not model.initialized then lines[#lines + 1] = "not initialized: call it, or give an example input" end
-  return table.concat(lines, "\n")
+  return require("mlax.summary")(self, x)
 end
+
+-- -- what the engine registers ----------------------------------------------------------------------------------------
+
+--- A tree node around an array or a tree, with metadata: further fields.
+-- @function Parameter
+-- @param trainable true, false, or nil: data holds nested parameters or modules
+-- @param[opt] data an array or a tree
+-- @usage local p = mlax.Parameter(true, mlax.ones{2})
+-- p.note = "metadata"
+-- print(p.trainable, p.data, p.note)   --> true float32[2] [1 1] metadata
+
+--- A new class, and its parent.
+-- @function class
+-- @param name text
+-- @param[opt] parent a class (mlax.Module)
+-- @usage local Twice, Module = mlax.class("Twice", mlax.Module)
+-- function Twice:setup() end
+-- function Twice:forward(x) return x * 2 end
+-- print(Module == mlax.Module, (Twice()(mlax.ones{1})))   --> true float32[1] [2]
+
+--- The class of a module.
+-- @function class_of
+-- @param v a module
+-- @usage print(mlax.class_of(nn.Dense(key, 2)) == nn.Dense)   --> true
+
+--- Whether a value is a module of a class or of one that inherits from it.
+-- @function is_a
+-- @param v any value
+-- @param class a class
+-- @usage print(mlax.is_a(nn.Dense(key, 2), mlax.Module))   --> true
+
+--- Whether a value is a module.
+-- @function is_module
+-- @param v any value
+-- @usage print(mlax.is_module(nn.Dense(key, 2)), mlax.is_module{})   --> true false
+
+--- Whether a value is a Parameter.
+-- @function is_parameter
+-- @param v any value
+-- @usage print(mlax.is_parameter(mlax.Parameter(nil, {})))   --> true
+
+--- Whether a value is a Parameter that is trainable or not: not one around nested parameters.
+-- @function is_leaf_param
+-- @param v any value
+-- @usage print(mlax.is_leaf_param(mlax.Parameter(false)), mlax.is_leaf_param(mlax.Parameter(nil, {})))   --> true false
+
+--- Whether a value is a Parameter with trainable = true.
+-- @function is_trainable_param
+-- @param v any value
+-- @usage print(mlax.is_trainable_param(mlax.Parameter(true)))   --> true
+
+--- Whether a value is a Parameter with trainable = false.
+-- @function is_non_trainable_param
+-- @param v any value
+-- @usage print(mlax.is_non_trainable_param(mlax.Parameter(false)))   --> true
+
+--- The constructor: Class(...) makes an object and calls init(...). What subclasses define; it is inherited.
+-- @function init
+-- @param ... what the class takes
+-- @usage local Dense3 = mlax.class("Dense3")
+-- function Dense3:init(n) self.n = n end
+-- print(Dense3(5).n)   --> 5
+
+--- Makes the parameters, once, from the first input. What subclasses define.
+-- @function setup
+-- @param x the input
+-- @usage local ok, message = pcall(mlax.class("Empty")(), 1)
+-- print(message:match("not implemented by class %w+"))   --> not implemented by class Empty
+
+--- The output of an input. What subclasses define: forward(x, rng, inference_mode, batch_axis_name); whose second parameter is named rng
+-- needs a key.
+-- @function forward
+-- @param x the input
+-- @param[opt] rng a key or nil
+-- @param[opt] inference_mode nil or false in training
+-- @param[opt] batch_axis_name a name, a list of names or nil
+-- @usage local Half = mlax.class("Half")
+-- function Half:setup() end
+-- function Half:forward(x) return x / 2 end
+-- print((Half()(mlax.array{4})))   --> float32[1] [2]
+
+--- forward, without setup: the output, and the model in its new state.
+-- @function apply
+-- @param x the input
+-- @param[opt] rng a key or nil
+-- @param[opt] inference_mode
+-- @param[opt] batch_axis_name
+-- @return forward's result, the model
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- print(model:apply(mlax.ones{3}):dims())   --> 2
+
+--- A copy in which the leaf parameters that f rejects are empty.
+-- @function filter
+-- @param[opt] f function(parameter) (is_trainable_param)
+-- @param[opt] inverse whether those are kept that f rejects
+-- @usage local layer = nn.BatchNorm(key)
+-- layer(mlax.ones{2, 3})
+-- print(#tree.leaves(layer), #tree.leaves(layer:filter()))   --> 4 2
+
+--- filter, whose f gets the path first.
+-- @function filter_with_path
+-- @param f function(path, parameter)
+-- @param[opt] inverse as of filter
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- print(#tree.leaves(model:filter_with_path(function(path) return path:find("bias") end)))   --> 1
+
+--- Two copies: one with the leaf parameters that f selects, one with the others.
+-- @function partition
+-- @param[opt] f function(parameter) (is_trainable_param)
+-- @usage local layer = nn.BatchNorm(key)
+-- layer(mlax.ones{2, 3})
+-- local trainable, frozen = layer:partition()
+-- print(#tree.leaves(trainable), #tree.leaves(frozen))   --> 2 2
+
+--- partition, whose f gets the path first.
+-- @function partition_with_path
+-- @param f function(path, parameter)
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- local bias = model:partition_with_path(function(path) return path:find("bias") end)
+-- print(#tree.leaves(bias))   --> 1
+
+--- A copy in which each leaf parameter takes the data of the first of the others that has any.
+-- @function combine
+-- @param ... modules of the same structure
+-- @usage local model = nn.Dense(key, 2)
+-- model(mlax.ones{3})
+-- local trainable, frozen = model:partition()
+-- print(tree.equal(trainable:combine(frozen), model))   --> true
+
+-- -- the module -------------------------------------------------------------------------------------------------------
 
 local M = {
   Module = Module,

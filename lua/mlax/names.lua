@@ -16,9 +16,7 @@ local places = words "nn nn.functional nn.initializers optim losses metrics rand
 -- Names of the whole interface that later versions bring; a guess would only mislead.
 local later = {}
 for space, list in pairs{
-  mlax = [[scan while_loop fori_loop cond switch associative_scan checkpoint remat custom_vjp custom_jvp pmap psum pmean pmax pmin
-    axis_index axis_size all_gather ppermute import_bytes export import repl]],
-  nn = "ConvTranspose",
+  mlax = "import_bytes export import repl",
 } do
   later[space] = {}
   for _, name in ipairs(words(list)) do later[space][name] = true end

@@ -4,9 +4,12 @@
 --     mlax.plot.line{train = {1, 0.5, 0.2}, test = {1.1, 0.7, 0.6}}
 --     mlax.plot.image(digits.x[1])
 --
--- Each writes to standard output, or through {write = function(text)}.
+-- Each writes to standard output, or through {write = function(text)}, or, with {svg = path}, a file instead: then it returns true, or
+-- nil and a message.
+-- @module mlax.plot
 local mlax = require "mlax"
 local check = require "mlax.check"
+local svg = require "mlax.plot.svg"
 local terminal = require "mlax.terminal"
 
 local plot = {}
@@ -142,7 +145,7 @@ local function x_axis(o, columns, low, high, margin)
   return (" "):rep(margin + 2) .. left .. (" "):rep(before) .. middle .. (" "):rep(gap - before) .. right
 end
 
-local CHART = "width height title xlabel log write colour"
+local CHART = "width height title xlabel log write colour svg"
 
 -- The canvas with its axes, written out. `draw(canvas, to_x, to_y)` sets the dots.
 local function chart(o, series, x_range, y_range, draw)
@@ -187,7 +190,7 @@ end
 --- A chart of lines. NaN and infinities leave a gap.
 -- @param data a list of numbers or an array {n}; or several: a list or a dict of these, or an array {series, n}
 -- @param options {x = positions common to all (default 1, 2, ...), width = 72, height = 10, title, xlabel, log = false (of y), colour,
---   write}
+--   write, svg}
 -- @usage plot.line({1, 0.5, 0.2}, {title = "loss"})
 -- plot.line{train = {1, 0.5, 0.2}, test = {1.1, 0.7, 0.6}}
 function plot.line(data, options, ...)
@@ -201,7 +204,9 @@ function plot.line(data, options, ...)
     longest, all[i] = math.max(longest, #s[2]), s[2]
   end
   local x_range = xs and {range_of{xs}} or {1, math.max(longest, 2)}
-  chart(o, series, x_range, {range_of(all)}, function(canvas, to_x, to_y)
+  local y_range = {range_of(all)}
+  if o.svg then return svg.line(o, series, xs, x_range, y_range) end
+  chart(o, series, x_range, y_range, function(canvas, to_x, to_y)
     for i, s in ipairs(series) do
       local before
       for j, v in ipairs(s[2]) do
@@ -220,14 +225,16 @@ end
 --- A chart of points.
 -- @param x a list of numbers or an array {n}
 -- @param y as many
--- @param options {width = 72, height = 10, title, xlabel, colour, write}
+-- @param options {width = 72, height = 10, title, xlabel, log = false (of y), colour, write, svg}
 -- @usage plot.scatter({1, 2, 3}, {1, 4, 9})
 function plot.scatter(x, y, options, ...)
   local o = check.options("scatter", options, CHART, ...)
   local xs, ys = numbers("scatter", "x", x), numbers("scatter", "y", y)
   if #xs ~= #ys then check.fail("scatter", "x has %d values, y has %d", #xs, #ys) end
   if o.log then ys = logarithms("scatter", ys) end
-  chart(o, {{"", ys}}, {range_of{xs}}, {range_of{ys}}, function(canvas, to_x, to_y)
+  local x_range, y_range = {range_of{xs}}, {range_of{ys}}
+  if o.svg then return svg.scatter(o, xs, ys, x_range, y_range) end
+  chart(o, {{"", ys}}, x_range, y_range, function(canvas, to_x, to_y)
     for i = 1, #xs do
       if finite(xs[i]) and finite(ys[i]) then canvas_dot(canvas, to_x(xs[i]), to_y(ys[i]), 1) end
     end
@@ -244,10 +251,10 @@ end
 
 --- A histogram: one bar for each of equal intervals.
 -- @param data a list of numbers or an array of any shape; NaN and infinities are left out
--- @param options {bins = 10, width = 72, title, write}
+-- @param options {bins = 10, width = 72, title, write, svg; height = 10 and xlabel of the file}
 -- @usage plot.hist(random.normal(key, {1000}), {bins = 5})
 function plot.hist(data, options, ...)
-  local o = check.options("hist", options, "bins width title write", ...)
+  local o = check.options("hist", options, "bins width height title xlabel write svg", ...)
   if mlax.is_array(data) then data = data:reshape{-1} end
   local list, bins = numbers("hist", "data", data), check.int("hist", "bins", o.bins or 10, 1)
   local low, high = range_of{list}
@@ -260,6 +267,7 @@ function plot.hist(data, options, ...)
       most = math.max(most, counts[i])
     end
   end
+  if o.svg then return svg.hist(o, counts, {low, high}) end
   local out = {o.title}
   local room = check.int("hist", "width", o.width or 72, 30) - 26
   for i = 1, bins do
@@ -271,10 +279,10 @@ end
 
 --- A confusion matrix as a table: rows are labels, columns predictions.
 -- @param matrix integers {n, n}, as metrics.confusion_matrix gives
--- @param options {classes = names, title, write}
+-- @param options {classes = names, title, write, svg}
 -- @usage plot.confusion(metrics.confusion_matrix(mlax.array({1, 2, 2}, "int32"), mlax.array({1, 2, 1}, "int32"), 2))
 function plot.confusion(matrix, options, ...)
-  local o = check.options("confusion", options, "classes title write", ...)
+  local o = check.options("confusion", options, "classes title write svg", ...)
   if not mlax.is_array(matrix) or matrix.ndim ~= 2 or matrix:dim(1) ~= matrix:dim(2) then
     check.fail("confusion", "a square matrix is needed (got %s)", check.show(matrix))
   end
@@ -284,6 +292,7 @@ function plot.confusion(matrix, options, ...)
     width = math.max(width, utf8.len(names[i]) or #names[i])
     for _, v in ipairs(rows[i]) do width = math.max(width, #terminal.number(v)) end
   end
+  if o.svg then return svg.confusion(o, rows, names) end
   local function cell(text) return (" "):rep(width + 1 - (utf8.len(text) or #text)) .. text end
   local out, head = {o.title}, {cell("")}
   for i = 1, #names do head[#head + 1] = cell(names[i]) end
@@ -406,11 +415,11 @@ end
 --   {n, h, w, 3}. Floats are black at 0 and white at 1, unless a value lies
 --   outside: then at the least and the greatest; integers are black at 0 and white at 255
 -- @param options {labels = text below each image, title, low, high (what black and white are), scale = pixels a side for each of
---   the image (default: 2 for small images in colour, else 1), width = 79, colour, write}
+--   the image (default: 2 for small images in colour, else 1), width = 79, colour, write, svg}
 -- @usage local train = data.digits()
 -- plot.image(train.x["1:3"], {labels = {"one", "two", "three"}})
 function plot.image(data, options, ...)
-  local o = check.options("image", options, "labels title low high scale width colour write", ...)
+  local o = check.options("image", options, "labels title low high scale width colour write svg", ...)
   local coloured = o.colour
   if coloured == nil then coloured = not o.write and terminal.has_colour("stdout") end
   local list, labels = data, o.labels
@@ -430,8 +439,9 @@ function plot.image(data, options, ...)
       if low >= 0 and high <= 1 then low, high = 0, 1 end
     end
     local rows = pixels_of(x, o.low or low, o.high or high)
-    images[i] = enlarged(rows, check.int("image", "scale", o.scale or (coloured and #rows[1] < 16 and 2 or 1), 1))
+    images[i] = enlarged(rows, check.int("image", "scale", o.scale or ((coloured or o.svg) and #rows[1] < 16 and 2 or 1), 1))
   end
+  if o.svg then return svg.image(o, images, labels) end
   local out = montage(images, labels, coloured, check.int("image", "width", o.width or 79, 1))
   if o.title then table.insert(out, 1, o.title) end
   writer(o)(table.concat(out, "\n") .. "\n")

@@ -66,6 +66,8 @@ local function draw(self, always)
 end
 
 --- Reports a value, a number, text or array of one element: bar:set("loss", 0.12), or bar:set{loss = 0.12}.
+-- @param name text
+-- @param value a number or an array of one element
 -- @usage local bar = mlax.progress(3)
 -- for i in bar do bar:set("loss", 1 / i) end
 function Progress:set(name, value)
@@ -114,6 +116,7 @@ local function length_of(iterator)
 end
 
 --- progress(iterator, options)
+-- @function progress
 -- @param iterator a function for `for` (what ds:batches gives, ...), or a number n: 1 to n
 -- @param options {total = how many there will be (known by itself for a number and for batches), label = text before the bar,
 --   write = function(text) in the place of standard error, now = function() -> seconds}

@@ -209,6 +209,7 @@ function M.jit(f, options)
 end
 
 --- The traced program of f, as an object that prints.
+-- @param f a function
 -- @usage print(mlax.program(function(x) return x + 1 end)(mlax.ones{3}))
 function M.program(f)
   check_function("program", f)
@@ -216,6 +217,7 @@ function M.program(f)
 end
 
 --- Results of f without computing: arrays that have shape and dtype alone.
+-- @param f a function
 -- @usage local y = mlax.eval_shape(function(x) return x:matmul(x.T) end)(mlax.ones{3, 2})
 -- assert(y.shape[2] == 3)
 function M.eval_shape(f)
@@ -383,10 +385,44 @@ function M.jacfwd(f, options)
 end
 
 --- Second derivatives: jacfwd of jacrev.
+-- @param f a function
+-- @param options see above
 -- @usage local H = mlax.hessian(function(x) return (x * x):sum() end)(mlax.ones{2})
 -- assert(H:totable()[1][1] == 2)
 function M.hessian(f, options)
   return M.jacfwd(M.jacrev(f, options), options)
 end
+
+-- -- what the engine registers ----------------------------------------------------------------------------------------
+
+--- How often a jitted function has been traced.
+-- @function traces
+-- @usage local f = mlax.jit(function(x) return x * 2 end)
+-- f(mlax.ones{2})
+-- f(mlax.ones{3})
+-- print(f:traces())   --> 2
+
+--- Why the last call of a jitted function traced anew; nil if it did not.
+-- @function explain
+-- @usage local f = mlax.jit(function(x) return x * 2 end)
+-- f(mlax.ones{2})
+-- f(mlax.ones{2})
+-- print(f:explain())   --> nil
+
+--- Forgets all traces of a jitted function: the next call traces anew.
+-- @function clear
+-- @usage local f = mlax.jit(function(x) return x * 2 end)
+-- f(mlax.ones{2})
+-- f:clear()
+-- f(mlax.ones{2})
+-- print(f:traces())   --> 2
+
+--- What a call of a jitted function would cost: {flops, bytes, peak}, numbers of operations and of bytes moved and held.
+-- @function cost
+-- @param ... its arguments, arrays without values too
+-- @usage local f = mlax.jit(function(x, y) return x:matmul(y) end)
+-- print(f:cost(mlax.ones{3, 4}, mlax.ones{4, 5}).flops)   --> 120.0
+
+-- -- the module -------------------------------------------------------------------------------------------------------
 
 return M

@@ -126,6 +126,8 @@ local function missing(op, path, keys, n)
 end
 
 --- The node of a tree at a path.
+-- @param t a tree
+-- @param path as leaves_with_path gives it
 -- @usage print(tree.get({layers = {{w = 7}}}, "layers[1].w"))   --> 7
 function tree.get(t, path, ...)
   check.last("tree.get", ...)
@@ -156,6 +158,9 @@ local function replaced(node, path, keys, i, new)
 end
 
 --- A copy of a tree with one node replaced.
+-- @param t a tree
+-- @param path as leaves_with_path gives it
+-- @param new what takes the place
 -- @usage local t = {layers = {{w = 7}}}
 -- print(tree.at(t, "layers[1].w", 8).layers[1].w, t.layers[1].w)   --> 8 7
 function tree.at(t, path, new, ...)
@@ -165,5 +170,87 @@ function tree.at(t, path, new, ...)
   if #keys == 0 then return new end
   return replaced(tree.map(function(leaf) return leaf end, t), path, keys, 1, new)
 end
+
+-- -- what the engine registers ----------------------------------------------------------------------------------------
+
+--- The leaves of a tree, in order, and its structure.
+-- @function flatten
+-- @param t a tree
+-- @param[opt] options {is_leaf = function(node): nodes where it holds count as leaves}
+-- @return a list, a treedef
+-- @usage local leaves, treedef = tree.flatten{b = 2, a = {1, false}}
+-- print(leaves[1], leaves[2], treedef.num_leaves)   --> 1 2 2
+
+--- A tree of a structure and its leaves.
+-- @function unflatten
+-- @param treedef as flatten gives it
+-- @param leaves as many
+-- @usage local leaves, treedef = tree.flatten{b = 2, a = 1}
+-- print(tree.unflatten(treedef, {10, 20}).b)   --> 20
+
+--- The structure of a tree. Structures are interned: equal ones are one object.
+-- @function structure
+-- @param t a tree
+-- @usage print(tree.structure{1, 2} == tree.structure{3, 4})   --> true
+
+--- The leaves of a tree as a list.
+-- @function leaves
+-- @param t a tree
+-- @param[opt] options {is_leaf = function(node)}
+-- @usage print(#tree.leaves{1, {2, 3}, false})   --> 3
+
+--- The leaves of a tree as a list of {path, leaf}; paths are Lua accessors.
+-- @function leaves_with_path
+-- @param t a tree
+-- @param[opt] options {is_leaf = function(node)}
+-- @usage print(tree.leaves_with_path{layers = {1, 2}}[2][1])   --> layers[2]
+
+--- f of each leaf, in a tree of the same structure. nil raises: false is an empty place.
+-- @function map
+-- @param f function(leaf, ...) -> new leaf
+-- @param t a tree
+-- @param ... trees of the same structure, which may have subtrees at the leaves of t
+-- @usage print(tree.map(function(a, b) return a + b end, {1, {2}}, {10, {20}})[2][1])   --> 22
+
+--- map, whose f gets the path first.
+-- @function map_with_path
+-- @param f function(path, leaf, ...) -> new leaf
+-- @param t a tree
+-- @param ... as of map
+-- @usage print(tree.map_with_path(function(path) return path end, {a = {1}}).a[1])   --> a[1]
+
+--- map that takes a node for a leaf where is_leaf holds.
+-- @function map_until
+-- @param is_leaf function(node)
+-- @param f function(leaf, ...)
+-- @param t a tree
+-- @param ... as of map
+-- @usage print(tree.map_until(function(v) return type(v) == "table" and #v == 2 end, function(v) return #v end, {a = {1, 2}}).a)   --> 2
+
+--- Makes the objects of a class nodes of trees.
+-- @function register
+-- @param class their metatable
+-- @param options {flatten = function(object) -> children, aux; unflatten = function(aux, children) -> object}
+-- @usage local Pair = {}
+-- tree.register(Pair, {flatten = function(p) return {p.a, p.b}, nil end,
+--   unflatten = function(_, c) return setmetatable({a = c[1], b = c[2]}, Pair) end})
+-- print(tree.map(function(v) return v * 10 end, setmetatable({a = 1, b = 2}, Pair)).b)   --> 20
+
+--- Whether structures, dtypes, shapes and values are the same; NaN equals NaN.
+-- @function equal
+-- @param a a tree
+-- @param b a tree
+-- @return a Lua boolean
+-- @usage print(tree.equal({mlax.ones{2}}, {mlax.ones{2}}), tree.equal({1}, {{1}}))   --> true false
+
+--- Whether structures are the same and all numbers are close: |a - b| <= atol + rtol |b|.
+-- @function allclose
+-- @param a a tree
+-- @param b a tree
+-- @param[opt] options {rtol = 1e-5, atol = 1e-8}
+-- @return a Lua boolean
+-- @usage print(tree.allclose({mlax.array{1}}, {mlax.array{1 + 1e-7}}))   --> true
+
+-- -- the module -------------------------------------------------------------------------------------------------------
 
 return tree

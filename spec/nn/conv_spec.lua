@@ -60,6 +60,60 @@ describe("nn.Conv", function()
   end)
 end)
 
+describe("nn.ConvTranspose", function()
+  local key = random.key(1)
+  local x = mlax.range(0, 23, 1, "float32"):reshape{3, 4, 2} / 10
+
+  -- {padding, strides, window, filter_dilation, shape, sum, sum of elements times cos(position from 0)}: lax.conv_transpose of JAX
+  local answers = {
+    {"SAME", {2, 2}, {3, 3}, {1, 1}, {6, 8, 2}, -15.8, 26.9926167},
+    {"SAME", {1, 3}, {2, 2}, {1, 1}, {3, 12, 2}, -48.8, -55.8396830},
+    {"VALID", {2, 1}, {3, 2}, {1, 1}, {7, 5, 2}, -85.2, -3.7752581},
+    {"VALID", {3, 3}, {2, 2}, {1, 1}, {9, 12, 2}, -72.0, -41.2526554},
+    {"SAME", {2, 2}, {2, 3}, {2, 1}, {6, 8, 2}, -33.5, -14.3639801},
+    {{{1, 0}, {2, 1}}, {2, 2}, {3, 2}, {1, 1}, {4, 9, 2}, -44.0, -4.3325502},
+  }
+
+  for i, case in ipairs(answers) do
+    it(("gives what JAX gives, case %d"):format(i), function()
+      local layer = nn.ConvTranspose(key, 2, case[3], {padding = case[1], strides = case[2], filter_dilation = case[4]})
+      layer(x)
+      local n = case[3][1] * case[3][2] * 4
+      local hwio = (mlax.range(0, n - 1) % 7 - 3):astype("float32"):reshape{case[3][1], case[3][2], 2, 2}
+      layer.conv_kernel.data = hwio:transpose{4, 1, 2, 3}
+      local y = layer(x)
+      assert.same(case[5], y.shape)
+      near({case[6]}, y:sum())
+      near({case[7]}, (y:flatten() * mlax.range(0, y.size - 1, 1, "float32"):cos()):sum(), 2e-6)
+    end)
+  end
+
+  it("is SAME unless it is asked for, with a kernel laid out as Conv's", function()
+    local y, layer = nn.ConvTranspose(key, 5, 3, {strides = 2})(x)
+    assert.same({6, 8, 5}, y.shape)
+    assert.same({5, 3, 3, 2}, layer.conv_kernel.data.shape)
+    local first, turned = nn.ConvTranspose(key, 5, 3, {strides = 2, data_format = "channel_first"})(x:transpose{3, 1, 2})
+    near(y:transpose{3, 1, 2}, first)
+    assert.same({5, 2, 3, 3}, turned.conv_kernel.data.shape)
+  end)
+
+  it("takes one to three spatial axes and groups", function()
+    assert.same({9, 4}, (nn.ConvTranspose(key, 4, 2, {strides = 3})(mlax.ones{3, 2})).shape)
+    assert.same({4, 2, 4, 1}, (nn.ConvTranspose(key, 1, {2, 1, 3}, {strides = {2, 1, 2}})(mlax.ones{2, 2, 2, 3})).shape)
+    local _, layer = nn.ConvTranspose(key, 4, 2, {feature_group_count = 2})(x)
+    assert.same({4, 2, 2, 1}, layer.conv_kernel.data.shape)
+  end)
+
+  it("says what is wrong", function()
+    raises('ConvTranspose: padding must be "SAME", "VALID", a number or a list of one entry for each spatial axis (got "SAME_LOWER")',
+      nn.ConvTranspose, key, 2, 3, {padding = "SAME_LOWER"})
+    raises("ConvTranspose: unknown option 'input_dilation'", nn.ConvTranspose, key, 2, 3, {input_dilation = 2})
+    raises("ConvTranspose: strides must be a number or a list of one for each spatial axis (got 3, need 2)",
+      nn.ConvTranspose(key, 2, 3, {strides = {1, 1, 1}}), x)
+    raises("ConvTranspose: the input must be one example of floats", nn.ConvTranspose(key, 2, 3), x:astype("int32"))
+  end)
+end)
+
 describe("pools", function()
   local x = mlax.range(1, 24, 1, "float32"):reshape{3, 4, 2}
 

@@ -325,7 +325,7 @@ static mx_module *check_call(lua_State *L,
   return m;
 }
 
-static void show_to_observer(lua_State *L) { /* observer(model, y). stack: ..., y */
+static void show_to_observer(lua_State *L) { /* observer(model, y, x). stack: model, x, ..., y */
   lua_rawgetp(L, LUA_REGISTRYINDEX, &observer_key);
   int type = lua_rawgeti(L, -1, 1);
   lua_remove(L, -2);
@@ -335,7 +335,8 @@ static void show_to_observer(lua_State *L) { /* observer(model, y). stack: ..., 
   }
   lua_pushvalue(L, 1);
   lua_pushvalue(L, -3);
-  lua_call(L, 2, 0);
+  lua_pushvalue(L, 2);
+  lua_call(L, 3, 0);
 }
 
 /* stack: self, x, rng, inference_mode, batch_axis_name, ... -> y, model */
@@ -387,7 +388,7 @@ static int lmodule_setup(lua_State *L) { return not_implemented(L, "setup"); }
 static int lmodule_forward(lua_State *L) { return not_implemented(L, "forward"); }
 
 static int
-lobserve(lua_State *L) { /* core.observe_calls(f or nil): f(model, y) after every call, as long as someone holds f */
+lobserve(lua_State *L) { /* core.observe_calls(f or nil): f(model, y, x) after every call, as long as someone holds f */
   lua_settop(L, 1);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &observer_key);
   lua_rawgeti(L, 2, 1);

@@ -186,6 +186,7 @@ end)
 each("mlax.nn.functional.", F, "max_pool sum_pool avg_pool", function(f) return f(image[1], 2, {strides = 2}) end)
 case("mlax.nn.functional.pool", function() return F.pool(image[1], 0, "min", 2) end)
 case("mlax.nn.Conv", function() return nn.Conv(key, 2, 3)(image[1]) end)
+case("mlax.nn.ConvTranspose", function() return nn.ConvTranspose(key, 2, 3, {strides = 2})(image[1]) end)
 case("mlax.nn.MaxPool", function() return nn.MaxPool(2)(image[1]) end)
 case("mlax.nn.AvgPool", function() return nn.AvgPool(2)(image[1]) end)
 

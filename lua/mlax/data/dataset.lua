@@ -151,6 +151,8 @@ end
 
 --- dataset{name = array, ...}
 -- All arrays have the same length along axis 1.
+-- @function dataset
+-- @param fields arrays, and whatever else belongs to them, by name
 -- @usage local ds = data.dataset{x = mlax.ones{100, 3}, y = mlax.ones({100}, "int32"), classes = {"cat", "dog"}}
 -- print(#ds, ds.classes[2])   --> 100 dog
 return function(fields, ...)

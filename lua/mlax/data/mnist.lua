@@ -28,6 +28,8 @@ end
 
 --- train, test = mnist(dir)
 -- Fields: x uint8[n,28,28], y int32[n]: label d + 1 for digit d, classes {"0", ..., "9"}.
+-- @function mnist
+-- @param dir where the four files are
 -- @return two datasets; nil, message where a file is missing or malformed
 -- @usage local train, message = data.mnist("no-such-folder")
 -- print(train, message)   --> nil cannot open 'no-such-folder/train-images-idx3-ubyte': No such file or directory

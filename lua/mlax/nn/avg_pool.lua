@@ -8,8 +8,7 @@ local AvgPool = mlax.class("AvgPool")
 --- nn.AvgPool(window_shape, options)
 -- @param window_shape a number for all spatial axes, or a list
 -- @param options those of nn.functional.avg_pool
---
---     local y = mlax.vmap(nn.AvgPool(2, {strides = 2}))(mlax.ones{8, 28, 28, 3})        -- float32[8,14,14,3]
+-- @usage print(mlax.vmap(nn.AvgPool(2, {strides = 2}))(mlax.ones{8, 28, 28, 3}):dims())   --> 8 14 14 3
 function AvgPool:init(window_shape, options, ...)
   pool.keep(self, "AvgPool", window_shape, check.options("AvgPool", options, pool.known, ...))
 end

@@ -10,6 +10,8 @@ local modes = {error = true, fill = true}
 
 --- nn.Embed(rng, vocab_size, embed_dim, options)
 -- @param rng the key of the kernel {vocab_size, embed_dim}
+-- @param vocab_size how many rows
+-- @param embed_dim the length of a row; the kernel is {vocab_size, embed_dim}
 -- @param options {embed_initializer = initializers.lecun_normal{in_axis = -1}, dtype = "float32" of the kernel and the result,
 --   mode = "error": ids outside 1 to vocab_size raise; "fill": they give NaN (the least integer of an integer kernel)}
 -- @usage print(nn.Embed(key, 1000, 64)(mlax.array({3, 17}, "int32")):dims())   --> 2 64

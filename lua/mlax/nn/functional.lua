@@ -16,6 +16,7 @@ function F.identity(...) return ... end
 -- Activations ------------------------------------------------------------------------------------------------------------
 
 --- max(x, 0); the gradient at 0 is 0, NaN stays NaN.
+-- @param x an array
 -- @usage print(F.relu(mlax.array{-1, 2}))   --> float32[2] [0 2]
 function F.relu(x, ...)
   check.last("relu", ...)
@@ -24,6 +25,7 @@ function F.relu(x, ...)
 end
 
 --- min(max(x, 0), 6); the gradient at 0 and at 6 is 0.
+-- @param x an array
 -- @usage print(F.relu6(mlax.array{-1, 2, 8}))   --> float32[3] [0 2 6]
 function F.relu6(x, ...)
   check.last("relu6", ...)
@@ -32,6 +34,7 @@ function F.relu6(x, ...)
 end
 
 --- x where x > 0, else alpha (e^x - 1).
+-- @param x an array
 -- @param options {alpha = 1}
 -- @usage print(F.elu(mlax.array{-1, 2}))   --> float32[2] [-0.63212 2.00000]
 function F.elu(x, options, ...)
@@ -42,6 +45,7 @@ function F.elu(x, options, ...)
 end
 
 --- The self-normalising elu of Klambauer et al. (2017): 1.0507 elu(x, 1.67326).
+-- @param x an array
 -- @usage print(F.selu(mlax.array{-1, 2}))   --> float32[2] [-1.11133 2.10140]
 function F.selu(x, ...)
   check.last("selu", ...)
@@ -50,6 +54,7 @@ function F.selu(x, ...)
 end
 
 --- x where x > 0, else alpha (e^(x / alpha) - 1).
+-- @param x an array
 -- @param options {alpha = 1}
 -- @usage print(F.celu(mlax.array{-1, 2}, {alpha = 2}))   --> float32[2] [-0.78694 2.00000]
 function F.celu(x, options, ...)
@@ -60,6 +65,7 @@ function F.celu(x, options, ...)
 end
 
 --- x where x >= 0, else negative_slope x.
+-- @param x an array
 -- @param options {negative_slope = 0.01}
 -- @usage print(F.leaky_relu(mlax.array{-1, 2}, {negative_slope = 0.5}))   --> float32[2] [-0.5 2.0]
 function F.leaky_relu(x, options, ...)
@@ -69,6 +75,7 @@ function F.leaky_relu(x, options, ...)
 end
 
 --- x times the probability that a standard normal value is below x (Hendrycks and Gimpel 2016).
+-- @param x an array
 -- @param options {approximate = true}: the tanh form; false: the exact one by erfc
 -- @usage print(F.gelu(mlax.array{0, 1}, {approximate = false}))   --> float32[2] [0.000000 0.841345]
 function F.gelu(x, options, ...)
@@ -79,6 +86,7 @@ function F.gelu(x, options, ...)
 end
 
 --- x sigmoid(x), also known as swish.
+-- @param x an array
 -- @usage print(F.silu(mlax.array{0, 1}))   --> float32[2] [0.000000 0.731059]
 function F.silu(x, ...)
   check.last("silu", ...)
@@ -87,6 +95,7 @@ function F.silu(x, ...)
 end
 
 --- log(1 + e^x).
+-- @param x an array
 -- @usage print(F.softplus(mlax.array{0, 100}))   --> float32[2] [ 0.693 100.000]
 function F.softplus(x, ...)
   check.last("softplus", ...)
@@ -94,6 +103,7 @@ function F.softplus(x, ...)
 end
 
 --- x / (|x| + 1).
+-- @param x an array
 -- @usage print(F.softsign(mlax.array{-1, 3}))   --> float32[2] [-0.50 0.75]
 function F.softsign(x, ...)
   check.last("softsign", ...)
@@ -102,6 +112,7 @@ function F.softsign(x, ...)
 end
 
 --- x between -1 and 1, and these beyond.
+-- @param x an array
 -- @usage print(F.hard_tanh(mlax.array{-2, 0.5, 2}))   --> float32[3] [-1.0 0.5 1.0]
 function F.hard_tanh(x, ...)
   check.last("hard_tanh", ...)
@@ -110,6 +121,7 @@ function F.hard_tanh(x, ...)
 end
 
 --- relu6(x + 3) / 6.
+-- @param x an array
 -- @usage print(F.hard_sigmoid(mlax.array{-4, 0, 4}))   --> float32[3] [0.0 0.5 1.0]
 function F.hard_sigmoid(x, ...)
   check.last("hard_sigmoid", ...)
@@ -118,6 +130,7 @@ function F.hard_sigmoid(x, ...)
 end
 
 --- x hard_sigmoid(x).
+-- @param x an array
 -- @usage print(F.hard_swish(mlax.array{-4, 0, 4}))   --> float32[3] [-0 0 4]
 function F.hard_swish(x, ...)
   check.last("hard_swish", ...)
@@ -126,6 +139,7 @@ function F.hard_swish(x, ...)
 end
 
 --- x tanh(softplus(x)) (Misra 2019).
+-- @param x an array
 -- @usage print(F.mish(mlax.array{0, 1}))   --> float32[2] [0.000000 0.865098]
 function F.mish(x, ...)
   check.last("mish", ...)
@@ -147,6 +161,7 @@ function F.glu(x, axis, ...)
 end
 
 --- e^x divided by its sum along an axis.
+-- @param x an array
 -- @param axis default: the last
 -- @usage print(F.softmax(mlax.zeros{4}))   --> float32[4] [0.25 0.25 0.25 0.25]
 function F.softmax(x, axis, ...)
@@ -155,6 +170,7 @@ function F.softmax(x, axis, ...)
 end
 
 --- x minus logsumexp(x) along an axis.
+-- @param x an array
 -- @param axis default: the last
 -- @usage print(F.log_softmax(mlax.zeros{4}))   --> float32[4] [-1.38629 -1.38629 -1.38629 -1.38629]
 function F.log_softmax(x, axis, ...)
@@ -183,6 +199,8 @@ local function standardize(x, axes, batch_axis_name, epsilon)
 end
 
 --- (x - mean) / sqrt(variance + epsilon) over one axis or a list of axes.
+-- @param x an array
+-- @param axis a number or a list: over which axes
 -- @param options {epsilon = 1e-5}
 -- @usage print(F.layer_norm(mlax.array{{1, 3}}, -1))   --> float32[1,2] [[-0.999995 0.999995]]
 function F.layer_norm(x, axis, options, ...)
@@ -192,6 +210,8 @@ function F.layer_norm(x, axis, options, ...)
 end
 
 --- x / sqrt(mean(x^2) + epsilon) over one axis or a list of axes (Zhang and Sennrich 2019).
+-- @param x an array
+-- @param axis a number or a list: over which axes
 -- @param options {epsilon = 1e-6}
 -- @usage print(F.rms_norm(mlax.array{{3, 4}}, -1))   --> float32[1,2] [[0.84853 1.13137]]
 function F.rms_norm(x, axis, options, ...)
@@ -215,6 +235,7 @@ function F.norm_axes(op, axis, ndim)
 end
 
 --- (x - mean) / sqrt(variance + epsilon), over axes of one example and named batch axes.
+-- @param x an array
 -- @param axis "all", "channel_last", "channel_first" (all but the channels), a number or a list
 -- @param batch_axis_name names bound by an enclosing vmap; nil: none
 -- @param epsilon default 1e-5
@@ -228,27 +249,40 @@ end
 -- Pools ------------------------------------------------------------------------------------------------------------------
 
 --- Windows of one example {spatial..., channels}, reduced by an operation.
+-- @param x an array
 -- @param init the value from which a window starts
 -- @param op "max", "sum", "min" or "prod"
 -- @param window_shape a number for all spatial axes, or a list
 -- @param options {strides = 1, padding = 0 ("VALID", "SAME", "SAME_LOWER", a number, or one entry an axis: a number or {before, after}),
 --   input_dilation = 1, window_dilation = 1, data_format = "channel_last" ("channel_first", or letters: "HCW")}
---     F.pool(mlax.ones{4, 4, 1}, 0, "sum", 2)       --> float32[3,3,1], all 4
+-- @usage print(F.pool(mlax.ones{4, 4, 1}, 0, "sum", 2):squeeze(3))   --> float32[3,3] [[4 4 4] [4 4 4] [4 4 4]]
 function F.pool(x, init, op, window_shape, options, ...)
   return pool.reduce("pool", x, init, op, window_shape, check.options("pool", options, pool.known, ...))
 end
 
---- The greatest element of each window; its gradient goes to the first one. Options as those of pool.
+--- The greatest element of each window; its gradient goes to the first one.
+-- @param x an array {spatial..., channels}
+-- @param window_shape a number for all spatial axes, or a list
+-- @param options those of pool
+-- @usage print(F.max_pool(mlax.array{{1}, {5}, {2}, {4}}, 2, {strides = 2}))   --> float32[2,1] [[5] [4]]
 function F.max_pool(x, window_shape, options, ...)
   return pool.max("max_pool", x, window_shape, check.options("max_pool", options, pool.known, ...))
 end
 
---- The sum of each window. Options as those of pool.
+--- The sum of each window.
+-- @param x an array {spatial..., channels}
+-- @param window_shape a number for all spatial axes, or a list
+-- @param options those of pool
+-- @usage print(F.sum_pool(mlax.array{{1}, {5}, {2}, {4}}, 2, {strides = 2}))   --> float32[2,1] [[6] [6]]
 function F.sum_pool(x, window_shape, options, ...)
   return pool.sum("sum_pool", x, window_shape, check.options("sum_pool", options, pool.known, ...))
 end
 
---- The sum of each window divided by the size of the window, whatever of it is padding. Options as those of pool.
+--- The sum of each window divided by the size of the window, whatever of it is padding.
+-- @param x an array {spatial..., channels}
+-- @param window_shape a number for all spatial axes, or a list
+-- @param options those of pool
+-- @usage print(F.avg_pool(mlax.array{{1}, {5}, {2}, {4}}, 2, {strides = 2}))   --> float32[2,1] [[3] [3]]
 function F.avg_pool(x, window_shape, options, ...)
   return pool.avg("avg_pool", x, window_shape, check.options("avg_pool", options, pool.known, ...))
 end
@@ -256,6 +290,7 @@ end
 -- Dropout ----------------------------------------------------------------------------------------------------------------
 
 --- Sets elements to 0 with probability rate and divides the others by 1 - rate.
+-- @param x an array
 -- @param rng a key
 -- @param rate 0 <= rate < 1
 -- @param axis the axis or axes along which elements are drawn; along the others one draw is shared
@@ -317,6 +352,12 @@ function F.attention_weights(op, q, k, o)
   if o.mask then
     local mask = check.array(op, "mask", o.mask)
     if mask.dtype ~= "bool" then check.fail(op, "mask must be a bool array (got %s)", check.show(mask)) end
+    for axis = -1, -math.min(mask.ndim, 2), -1 do
+      local length, need = mask:dim(axis), logits:dim(axis)
+      if length ~= 1 and length ~= need then
+        check.fail(op, "axis %d of mask must have length %d or 1, for logits {..., len_q, len_k} (got %s)", axis, need, check.show(mask))
+      end
+    end
     logits = where(mask, logits, low)
   end
   if o.causal then
@@ -327,6 +368,9 @@ function F.attention_weights(op, q, k, o)
 end
 
 --- softmax(q k^T / sqrt(depth)) v.
+-- @param q queries {..., len_q, depth}
+-- @param k keys {..., len_k, depth}
+-- @param v values {..., len_k, depth of v}
 -- @param options {mask = bool {..., len_q, len_k}, true where attention may go; causal = false: query i sees keys 1 to i}
 -- @return {..., len_q, depth of v}
 -- @usage local x = random.normal(key, {5, 8})

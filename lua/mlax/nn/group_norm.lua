@@ -7,6 +7,7 @@ local norms = require "mlax.nn.norms"
 local GroupNorm = mlax.class("GroupNorm")
 
 --- nn.GroupNorm(rng, groups, options)
+-- @param rng a key
 -- @param groups how many groups the channels, the last axis, are divided into; each is normalised together with all other axes
 -- @param options {epsilon = 1e-5}
 -- @usage print(mlax.vmap(nn.GroupNorm(key, 4))(mlax.ones{32, 8, 8, 16}):dims())   --> 32 8 8 16
@@ -34,7 +35,7 @@ function GroupNorm:forward(x)
   local grouped, axes = x:reshape{-1, self.groups, n // self.groups}, {1, 3}
   if x.size == 0 then return x end
   local y = functional.layer_norm(grouped, axes, {epsilon = self.epsilon}):reshape(shape)
-  return norms.affine(self, y, {n})
+  return norms.affine(self, "GroupNorm", y, {n}, {n})
 end
 
 return GroupNorm

@@ -6,6 +6,7 @@ return {
   initializers = names.guard("nn.initializers", require "mlax.nn.initializers"),
   Linear = require "mlax.nn.linear",
   Conv = require "mlax.nn.conv",
+  ConvTranspose = require "mlax.nn.conv_transpose",
   MaxPool = require "mlax.nn.max_pool",
   AvgPool = require "mlax.nn.avg_pool",
   Bias = require "mlax.nn.bias",

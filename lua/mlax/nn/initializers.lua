@@ -12,10 +12,16 @@ local random = mlax.random
 local I = {}
 
 --- All zeros; itself an initializer.
+-- @param _ a key, which is not needed
+-- @param shape a list of lengths
+-- @param dtype of the result ("float32")
 -- @usage print(initializers.zeros(nil, {2}))   --> float32[2] [0 0]
 function I.zeros(_, shape, dtype) return mlax.zeros(shape, dtype or "float32") end
 
 --- All ones; itself an initializer.
+-- @param _ a key, which is not needed
+-- @param shape a list of lengths
+-- @param dtype of the result ("float32")
 -- @usage print(initializers.ones(nil, {2}, "int32"))   --> int32[2] [1 1]
 function I.ones(_, shape, dtype) return mlax.ones(shape, dtype or "float32") end
 
@@ -112,6 +118,7 @@ local function one_of(op, what, value, table_of)
 end
 
 --- Draws whose variance is scale / fan.
+-- @param scale a number: the variance times the fan
 -- @param mode "fan_in", "fan_out", "fan_avg" or "fan_geo_avg"
 -- @param distribution "truncated_normal" (cut to two standard deviations), "normal" or "uniform"
 -- @param options {in_axis = -2, out_axis = -1, batch_axis = {}}: numbers or lists; the other axes are the receptive field
@@ -138,13 +145,48 @@ local function family(scale, mode, distribution)
   return function(options, ...) return I.variance_scaling(scale, mode, distribution, options, ...) end
 end
 
---- lecun_normal{in_axis, out_axis, batch_axis}, and its kin: variance 1 / fan_in (LeCun 1998), 1 / mean fan (Glorot 2010), 2 / fan_in
--- (He 2015); the normal ones are cut to two standard deviations.
+-- The names of variance_scaling with the numbers of papers. The normal ones are cut to two standard deviations.
+
+--- Normal numbers of variance 1 / fan_in (LeCun et al. 1998).
+-- @function lecun_normal
+-- @param options {in_axis = -2, out_axis = -1, batch_axis}
+-- @return init(key, shape, dtype)
+-- @usage print(initializers.lecun_normal()(key, {100, 100}):std():item() < 0.2)   --> true
 I.lecun_normal = family(1, "fan_in", "truncated_normal")
+
+--- Uniform numbers of variance 1 / fan_in (LeCun et al. 1998).
+-- @function lecun_uniform
+-- @param options {in_axis = -2, out_axis = -1, batch_axis}
+-- @return init(key, shape, dtype)
+-- @usage print(initializers.lecun_uniform()(key, {100, 100}):std():item() < 0.2)   --> true
 I.lecun_uniform = family(1, "fan_in", "uniform")
+
+--- Normal numbers of variance 1 / mean of fan_in and fan_out (Glorot and Bengio 2010).
+-- @function glorot_normal
+-- @param options {in_axis = -2, out_axis = -1, batch_axis}
+-- @return init(key, shape, dtype)
+-- @usage print(initializers.glorot_normal()(key, {100, 100}):std():item() < 0.2)   --> true
 I.glorot_normal = family(1, "fan_avg", "truncated_normal")
+
+--- Uniform numbers of variance 1 / mean of fan_in and fan_out (Glorot and Bengio 2010).
+-- @function glorot_uniform
+-- @param options {in_axis = -2, out_axis = -1, batch_axis}
+-- @return init(key, shape, dtype)
+-- @usage print(initializers.glorot_uniform()(key, {100, 100}):std():item() < 0.2)   --> true
 I.glorot_uniform = family(1, "fan_avg", "uniform")
+
+--- Normal numbers of variance 2 / fan_in, for layers before a relu (He et al. 2015).
+-- @function he_normal
+-- @param options {in_axis = -2, out_axis = -1, batch_axis}
+-- @return init(key, shape, dtype)
+-- @usage print(initializers.he_normal()(key, {100, 100}):std():item() < 0.2)   --> true
 I.he_normal = family(2, "fan_in", "truncated_normal")
+
+--- Uniform numbers of variance 2 / fan_in, for layers before a relu (He et al. 2015).
+-- @function he_uniform
+-- @param options {in_axis = -2, out_axis = -1, batch_axis}
+-- @return init(key, shape, dtype)
+-- @usage print(initializers.he_uniform()(key, {100, 100}):std():item() < 0.2)   --> true
 I.he_uniform = family(2, "fan_in", "uniform")
 
 -- The rows of w {n, m}, n <= m, made orthonormal one after the other, each turned towards what it was: modified Gram-Schmidt. Its Q is

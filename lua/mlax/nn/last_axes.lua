@@ -44,7 +44,11 @@ function last_axes.shape(op, features, x) return (shapes(op, features, x)) end
 
 --- The kernel in the dtype of x, and in a shape that broadcasts against its last axes.
 function last_axes.aligned(op, features, x, kernel)
-  local _, aligned = shapes(op, features, x)
+  local need, aligned = shapes(op, features, x)
+  if table.concat(need, ",") ~= table.concat(kernel.shape, ",") then
+    check.fail(op, "the input does not fit the kernel, in_features {%s} of its last axes (got %s, kernel %s)", table.concat(features, ", "),
+      check.show(x), check.show(kernel))
+  end
   return kernel:astype(x.dtype):reshape(aligned)
 end
 

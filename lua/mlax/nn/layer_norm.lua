@@ -7,6 +7,7 @@ local norms = require "mlax.nn.norms"
 local LayerNorm = mlax.class("LayerNorm")
 
 --- nn.LayerNorm(rng, options)
+-- @param rng a key
 -- @param options {axis = -1: a number or a list, epsilon = 1e-5, scale = true, bias = true: parameters over `axis`}
 -- @usage print((nn.LayerNorm(key)(mlax.array{{1, 3}})))   --> float32[1,2] [[-0.999995 0.999995]]
 function LayerNorm:init(rng, options, ...)
@@ -20,8 +21,8 @@ function LayerNorm:setup(x) norms.setup(self, (norms.shapes("LayerNorm", check.a
 --- x of floats -> the same shape and dtype.
 function LayerNorm:forward(x)
   x = check.array("LayerNorm", "x", x)
-  local _, aligned = norms.shapes("LayerNorm", x, self.axis)
-  return norms.affine(self, functional.layer_norm(x, self.axis, {epsilon = self.epsilon}), aligned)
+  return norms.affine(self, "LayerNorm", functional.layer_norm(x, self.axis, {epsilon = self.epsilon}),
+    norms.shapes("LayerNorm", x, self.axis))
 end
 
 return LayerNorm

@@ -8,8 +8,7 @@ local MaxPool = mlax.class("MaxPool")
 --- nn.MaxPool(window_shape, options)
 -- @param window_shape a number for all spatial axes, or a list
 -- @param options those of nn.functional.max_pool
---
---     local y = mlax.vmap(nn.MaxPool(2, {strides = 2}))(mlax.ones{8, 28, 28, 3})        -- float32[8,14,14,3]
+-- @usage print(mlax.vmap(nn.MaxPool(2, {strides = 2}))(mlax.ones{8, 28, 28, 3}):dims())   --> 8 14 14 3
 function MaxPool:init(window_shape, options, ...)
   pool.keep(self, "MaxPool", window_shape, check.options("MaxPool", options, pool.known, ...))
 end

@@ -19,8 +19,13 @@ function norms.setup(self, shape)
   self.rng = nil
 end
 
---- y * scale + bias; `shape` lines the parameters up with y.
-function norms.affine(self, y, shape)
+--- y * scale + bias, which have the shape `lengths`; `shape` lines them up with y.
+function norms.affine(self, op, y, lengths, shape)
+  local parameter = self.scale or self.bias
+  local need = parameter and check.kernel(op, parameter).shape
+  if need and table.concat(need, ",") ~= table.concat(lengths, ",") then
+    check.fail(op, "the axes of scale and bias must have the lengths {%s} (got %s)", table.concat(need, ", "), check.show(y))
+  end
   if self.scale then y = y * self.scale.data:astype(y.dtype):reshape(shape) end
   if self.bias then y = y + self.bias.data:astype(y.dtype):reshape(shape) end
   return y

@@ -7,6 +7,7 @@ local norms = require "mlax.nn.norms"
 local RMSNorm = mlax.class("RMSNorm")
 
 --- nn.RMSNorm(rng, options)
+-- @param rng a key
 -- @param options {axis = -1: a number or a list, epsilon = 1e-6, scale = true: a parameter over `axis`}
 -- @usage print((nn.RMSNorm(key)(mlax.array{{3, 4}})))   --> float32[1,2] [[0.84853 1.13137]]
 function RMSNorm:init(rng, options, ...)
@@ -20,8 +21,7 @@ function RMSNorm:setup(x) norms.setup(self, (norms.shapes("RMSNorm", check.array
 --- x of floats -> the same shape and dtype.
 function RMSNorm:forward(x)
   x = check.array("RMSNorm", "x", x)
-  local _, aligned = norms.shapes("RMSNorm", x, self.axis)
-  return norms.affine(self, functional.rms_norm(x, self.axis, {epsilon = self.epsilon}), aligned)
+  return norms.affine(self, "RMSNorm", functional.rms_norm(x, self.axis, {epsilon = self.epsilon}), norms.shapes("RMSNorm", x, self.axis))
 end
 
 return RMSNorm

@@ -12,6 +12,7 @@ local zero_count, next_count = transformation.zero_count, transformation.next_co
 local M = {}
 
 --- Multiplies by a number.
+-- @param v a number
 -- @usage local updates = optim.scale(2):update({mlax.ones{2}}, {})
 -- print(updates[1])   --> float32[2] [2 2]
 function M.scale(v, ...)
@@ -21,6 +22,7 @@ function M.scale(v, ...)
 end
 
 --- Multiplies by schedule(count), a function of the number of updates before this one.
+-- @param schedule a function of a count from 0
 -- @usage local t = optim.scale_by_schedule(optim.piecewise(1, {[1] = 0.5}))
 -- local state = t:init{mlax.ones{1}}
 -- local updates
@@ -36,6 +38,7 @@ function M.scale_by_schedule(schedule, ...)
 end
 
 --- Momentum: t <- g + decay t; gives t, or g + decay t with Nesterov's look ahead.
+-- @param decay a number from 0 to 1
 -- @param options {nesterov = false}
 -- @usage local t = optim.trace(0.9)
 -- local state = t:init{mlax.ones{1}}
@@ -53,6 +56,7 @@ function M.trace(decay, options, ...)
 end
 
 --- Cuts each element to [-v, v].
+-- @param v a number
 -- @usage print(optim.clip(1):update({mlax.array{-3, 0.5}}, {})[1])   --> float32[2] [-1.0 0.5]
 function M.clip(v, ...)
   check.last("clip", ...)
@@ -73,6 +77,7 @@ local function squared_norm(t)
 end
 
 --- The length of a tree seen as one vector; of an empty tree 0.
+-- @param t a tree of arrays
 -- @usage print(optim.global_norm{a = mlax.array{3}, b = mlax.array{4}})   --> float32[] 5
 function M.global_norm(t, ...)
   check.last("global_norm", ...)
@@ -81,6 +86,7 @@ function M.global_norm(t, ...)
 end
 
 --- Scales all updates together so that their global norm is at most v.
+-- @param v a number
 -- @usage print(optim.clip_by_global_norm(1):update({mlax.array{3, 4}}, {})[1])   --> float32[2] [0.6 0.8]
 function M.clip_by_global_norm(v, ...)
   check.last("clip_by_global_norm", ...)
@@ -96,6 +102,7 @@ function M.clip_by_global_norm(v, ...)
 end
 
 --- Adds v times the parameters.
+-- @param v a number
 -- @usage print(optim.add_decayed_weights(0.5):update({mlax.zeros{1}}, {}, {mlax.array{4}})[1])   --> float32[1] [2]
 function M.add_decayed_weights(v, ...)
   check.last("add_decayed_weights", ...)
@@ -238,6 +245,7 @@ function M.scale_by_trust_ratio(...)
 end
 
 --- An exponential moving average of a sequence of trees.
+-- @param decay a number from 0 to 1
 -- @param options {debias = true: made up for the zeros that it begins with}
 -- @usage local t = optim.ema(0.5)
 -- print(t:update({mlax.array{4}}, t:init{mlax.ones{1}})[1])   --> float32[1] [4]

@@ -50,10 +50,17 @@ end
 -- Schedules -------------------------------------------------------------------------------------------------------------------
 
 --- constant(v)
+-- @function constant
+-- @param v the value
 -- @usage print(optim.constant(0.1)(7))   --> 0.1
 schedule("constant", {"v"}, "", function(v) return function() return v end end)
 
 --- exponential_decay(init, steps, rate, {transition_begin = 0, staircase = false, end_value}): init * rate^(count / steps).
+-- @function exponential_decay
+-- @param init the first value
+-- @param steps how many counts it takes
+-- @param rate the factor of that many counts
+-- @param options as above
 -- @usage print(optim.exponential_decay(1, 10, 0.5)(20))   --> 0.25
 schedule("exponential_decay", {"init", "steps", "rate"}, "transition_begin staircase end_value", function(init, steps, rate, o)
   local begin, last = o.transition_begin or 0, o.end_value
@@ -68,6 +75,10 @@ schedule("exponential_decay", {"init", "steps", "rate"}, "transition_begin stair
 end)
 
 --- cosine_decay(init, steps, {alpha = 0, exponent = 1}): from init to alpha * init along half a cosine (Loshchilov and Hutter 2017).
+-- @function cosine_decay
+-- @param init the first value
+-- @param steps how many counts it takes
+-- @param options as above
 -- @usage local s = optim.cosine_decay(1, 10, {alpha = 0.5})
 -- print(s(0), s(10))   --> 1.0 0.5
 schedule("cosine_decay", {"init", "steps"}, "alpha exponent", function(init, steps, o)
@@ -80,6 +91,12 @@ schedule("cosine_decay", {"init", "steps"}, "alpha exponent", function(init, ste
 end)
 
 --- polynomial(init, end, power, steps, {transition_begin = 0}): (init - end) (1 - count / steps)^power + end.
+-- @function polynomial
+-- @param init the first value
+-- @param end the last value
+-- @param power the exponent
+-- @param steps how many counts it takes
+-- @param options as above
 -- @usage print(optim.polynomial(1, 0, 1, 10)(5))   --> 0.5
 schedule("polynomial", {"init", "end", "power", "steps"}, "transition_begin", function(init, last, exponent, steps, o)
   local begin = o.transition_begin or 0
@@ -91,6 +108,12 @@ end)
 
 --- warmup_cosine(init, peak, warmup_steps, decay_steps, {end_value = 0, exponent = 1}): a line from init to peak, then half a cosine to
 -- end_value, which is reached at decay_steps (the warmup counts).
+-- @function warmup_cosine
+-- @param init the first value
+-- @param peak the greatest value
+-- @param warmup_steps counts of the rise
+-- @param decay_steps counts of rise and fall together
+-- @param options as above
 -- @usage local s = optim.warmup_cosine(0, 1, 10, 100)
 -- print(s(5), s(10), s(100))   --> 0.5 1.0 0.0
 schedule("warmup_cosine", {"init", "peak", "warmup_steps", "decay_steps"}, "end_value exponent",
@@ -118,6 +141,8 @@ local function boundaries_of(op, scales)
 end
 
 --- piecewise(init, {[count] = scale}): init, multiplied by each scale whose count is reached.
+-- @param init the first value
+-- @param scales {[count] = scale}: from that count on, all so far times scale
 -- @usage local s = optim.piecewise(1, {[100] = 0.5})
 -- print(s(99), s(100))   --> 1.0 0.5
 function schedules.piecewise(init, scales, ...)
@@ -138,6 +163,10 @@ end
 
 --- one_cycle(steps, peak, {pct_start = 0.3, div_factor = 25, final_div_factor = 1e4}): up from peak / div_factor to peak, down to
 -- peak / (div_factor * final_div_factor), along half cosines (Smith and Topin 2018).
+-- @function one_cycle
+-- @param steps how many counts it takes
+-- @param peak the greatest value
+-- @param options as above
 -- @usage local s = optim.one_cycle(100, 1)
 -- print(s(0), s(30))   --> 0.04 1.0
 schedule("one_cycle", {"steps", "peak"}, "pct_start div_factor final_div_factor", function(steps, peak, o)

@@ -104,6 +104,7 @@ end
 --- updates, state = t:update(grads, state, params). params may be left out where the transformation does not read them.
 -- @param grads a tree like the parameters; another structure or shape raises, naming the path
 -- @param state of `init`, or of the update before
+-- @param params the parameters, a tree
 -- @usage local opt = optim.sgd(0.5)
 -- local updates, state = opt:update({mlax.ones{1}}, opt:init{mlax.ones{1}})
 -- print(updates[1])   --> float32[1] [-0.5]
@@ -116,7 +117,8 @@ function Transformation:update(grads, state, params, ...)
 end
 
 --- params, state = t:step(params, grads, state): update and apply_updates in one.
--- @param params, grads trees that fit one another; else it raises, naming the path
+-- @param params the parameters, a tree
+-- @param grads a tree that fits it; else it raises, naming the path
 -- @param state of `init`, or of the step before
 -- @usage local opt = optim.sgd(0.5)
 -- local params, state = opt:step({mlax.ones{1}}, {mlax.ones{1}}, opt:init{mlax.ones{1}})
@@ -147,6 +149,8 @@ function M.like(what, t, updates)
 end
 
 --- params + updates, each in the dtype of its parameter.
+-- @param params the parameters, a tree
+-- @param updates a tree of the same structure
 -- @usage print(optim.apply_updates({w = mlax.ones{1}}, {w = mlax.array{0.5}}).w)   --> float32[1] [1.5]
 function M.apply_updates(params, updates, ...)
   check.last("apply_updates", ...)

@@ -73,6 +73,7 @@ local function merged(t, labels, label, from)
 end
 
 --- t for the parameters that a mask names; the updates of the others pass unchanged.
+-- @param t a transformation
 -- @param mask a tree of booleans like the parameters, which may end early, or a function of the parameters that gives one
 -- @usage local t = optim.masked(optim.scale(0), {a = true, b = false})
 -- local params = {a = mlax.ones{1}, b = mlax.ones{1}}
@@ -140,6 +141,8 @@ local function choose(pred, a, b)
 end
 
 --- t on the mean of n gradients, at every n-th update; the updates between are zeros (optax's MultiSteps).
+-- @param t a transformation
+-- @param n how many
 -- @usage local t = optim.accumulate(optim.sgd(1), 2)
 -- local params = {mlax.zeros{1}}
 -- local state = t:init(params)
@@ -162,6 +165,8 @@ function M.accumulate(t, n, ...)
 end
 
 --- t, but updates with NaN or infinities become zeros and leave its state as it was; after n such in a row they are let through.
+-- @param t a transformation
+-- @param n how many
 -- @usage local t = optim.apply_if_finite(optim.sgd(1), 5)
 -- print(t:step({mlax.ones{1}}, {mlax.array{0 / 0}}, t:init{mlax.ones{1}})[1])   --> float32[1] [1]
 function M.apply_if_finite(t, n, ...)
