@@ -158,13 +158,20 @@ static void append_members(fusing *f, int32_t a, int32_t b) {
   f->size[a] += f->size[b];
 }
 
+static bool is_fold(const fusing *f, const mx_eqn *e) { return mx_cpu_folds(e->prim, f->p->avals[e->in[0]]->dtype); }
+
+/* Values of rows are not joined further. */
+static bool has_fold(const fusing *f, int32_t g) {
+  for (int32_t i = g; i >= 0; i = f->next[i])
+    if (f->p->eqns[i].n_in && is_fold(f, &f->p->eqns[i])) return true;
+  return false;
+}
+
 /* Whether a group's values have their place among `elements` in rows of `cols`. */
 static bool fits_rows(const fusing *f, int32_t g, int64_t elements, int64_t cols) {
   if (f->cols[g]) return f->cols[g] == cols && f->elements[g] == elements;
-  return f->elements[g] == elements || (cols && f->elements[g] == elements / cols);
+  return f->elements[g] == elements || (cols && f->elements[g] == elements / cols && !has_fold(f, g));
 }
-
-static bool is_fold(const fusing *f, const mx_eqn *e) { return mx_cpu_folds(e->prim, f->p->avals[e->in[0]]->dtype); }
 
 /* Elements of an operand that is read in rows of `width`, or (0) one by one. */
 static int64_t read_size(const fusing *f, const mx_eqn *e, int64_t width, int64_t cols) {
