@@ -151,7 +151,8 @@ MLAX_API void mlax_array_release(mlax_array *);
 MLAX_API mlax_dtype mlax_array_dtype(const mlax_array *);
 MLAX_API int mlax_array_ndim(const mlax_array *);
 MLAX_API const int64_t *mlax_array_shape(const mlax_array *);
-MLAX_API const void *mlax_array_data(const mlax_array *); /* NULL where it is not row-major on the CPU: then read */
+/* NULL where it is not row-major on the CPU: then read. Good as long as the array, also where Lua donates it. */
+MLAX_API const void *mlax_array_data(const mlax_array *);
 MLAX_API mlax_status mlax_array_read(const mlax_array *, void *to, size_t bytes, mlax_error *);
 
 #ifdef __cplusplus
