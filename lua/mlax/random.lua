@@ -153,6 +153,39 @@ function random.stream(seed) return setmetatable({key = random.key(seed), count 
 -- @param[opt] options {dtype = "float32"}
 -- @usage print(random.logistic(key, {2, 3}):dims())   --> 2 3
 
+--- Gamma with scale 1. Differentiable with respect to `a`.
+-- @function gamma
+-- @param key a key
+-- @param a the shape parameter, a number or an array
+-- @param[opt] shape a list of lengths (that of a)
+-- @param[opt] options {dtype = "float32"}
+-- @usage print(random.gamma(key, 3, {10000}):mean():sub(3):abs():lt(0.1))   --> bool[] true
+
+--- Beta, in [0, 1]. Differentiable with respect to `a` and `b`.
+-- @function beta
+-- @param key a key
+-- @param a the first parameter, a number or an array
+-- @param b the second
+-- @param[opt] shape a list of lengths (that of a and b)
+-- @param[opt] options {dtype = "float32"}
+-- @usage print(random.beta(key, 2, 3, {10000}):mean():sub(0.4):abs():lt(0.02))   --> bool[] true
+
+--- Dirichlet: vectors that sum to 1.
+-- @function dirichlet
+-- @param key a key
+-- @param alpha an array, whose last axis counts the classes
+-- @param[opt] shape a list of lengths, the axes before the last (those of alpha)
+-- @param[opt] options {dtype = "float32"}
+-- @usage print(random.dirichlet(key, mlax.array{1, 2, 3}, {5}):dims())   --> 5 3
+
+--- Poisson: how many events, when `lam` are expected (int32).
+-- @function poisson
+-- @param key a key
+-- @param lam the rate, a number or an array
+-- @param[opt] shape a list of lengths (that of lam)
+-- @param[opt] options {dtype = "int32"}
+-- @usage print(random.poisson(key, 4, {10000}):mean():sub(4):abs():lt(0.1))   --> bool[] true
+
 -- -- the module -------------------------------------------------------------------------------------------------------
 
 return random

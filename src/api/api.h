@@ -51,8 +51,7 @@ typedef struct mx_state {
 mx_state *
 mx_state_of(lua_State *L); /* from the registry, for functions without the upvalue; NULL: mlax is not loaded */
 
-/* -- enter and leave (state.c) ---------------------------------------------------------------------------------------
- */
+/* -- enter and leave (state.c) ------------------------------------------------------------------------------------- */
 /* First thing in each function: names the operation, sweeps the frame, checks for fork. Returns the context. */
 mx_ctx *mx_enter(lua_State *L, const char *op);
 /* Pushes x as an array; NULL raises what is pending. Takes collector steps by the bytes made. Returns 1. [-0, +1] */
@@ -81,8 +80,7 @@ int mx_fail_pair(lua_State *L);
  * +nresults or 0] */
 bool mx_call(lua_State *L, int nargs, int nresults);
 
-/* -- arguments (args.c); all raise, naming `what` ---------------------------------------------------------------------
- */
+/* -- arguments (args.c); all raise, naming `what` ------------------------------------------------------------------ */
 /* Settles the stack to required + optional + 1 slots: the last one is the options table or nil (its index is returned).
  * A table with string keys in the place of an optional argument is the options table. Extra arguments raise. */
 int mx_args(lua_State *L, int required, int optional);
@@ -124,14 +122,12 @@ const char *mx_show(lua_State *L, int idx); /* a short text of a value for messa
 mx_array *mx_weak_number(lua_State *L, int idx, const mx_aval *beside);
 bool mx_is_plain_table(lua_State *L, int idx); /* a table without metatable */
 
-/* -- arrays (array.c) ------------------------------------------------------------------------------------------------
- */
+/* -- arrays (array.c) ---------------------------------------------------------------------------------------------- */
 mx_array **mx_push_box(lua_State *L); /* an array userdata still without array: anchor first, then acquire. [-0, +1] */
 /* Lua value of an element: integer, float or boolean. [-0, +1] */
 void mx_push_element(lua_State *L, int dtype, const void *p);
 
-/* -- registration (state.c) ------------------------------------------------------------------------------------------
- */
+/* -- registration (state.c) ---------------------------------------------------------------------------------------- */
 enum {
   MX_IN_MLAX = 1,
   MX_IN_METHODS = 2,

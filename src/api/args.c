@@ -4,8 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* -- text for messages
- * -------------------------------------------------------------------------------------------------- */
+/* -- text for messages --------------------------------------------------------------------------------------------- */
 
 enum { SHOW_LENGTH = 60, WORD_LENGTH = 40 };
 
@@ -138,8 +137,7 @@ int mx_unknown(lua_State *L, const char *kind, const char *word, const char *con
   return mx_error(L, "unknown %s '%.80s' (known: %s)", kind, word, n ? list : "none");
 }
 
-/* -- the shape of a call
- * ------------------------------------------------------------------------------------------------ */
+/* -- the shape of a call ------------------------------------------------------------------------------------------- */
 
 bool mx_is_plain_table(lua_State *L, int idx) {
   if (lua_type(L, idx) != LUA_TTABLE) return false;
@@ -238,8 +236,7 @@ void mx_no_options(lua_State *L, int idx) {
   mx_options(L, idx, none, NULL);
 }
 
-/* -- numbers
- * ------------------------------------------------------------------------------------------------------------- */
+/* -- numbers ------------------------------------------------------------------------------------------------------- */
 
 bool mx_read_int(lua_State *L, int idx, int64_t *v) {
   if (lua_type(L, idx) != LUA_TNUMBER) return false;
@@ -288,8 +285,7 @@ int mx_check_dtype(lua_State *L, int idx, int otherwise) {
   return mx_unknown(L, "dtype", name, names, MX_DTYPE_COUNT);
 }
 
-/* -- lists
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- lists --------------------------------------------------------------------------------------------------------- */
 
 int64_t mx_check_length(lua_State *L, int idx, const char *what) {
   if (lua_type(L, idx) == LUA_TNUMBER)
@@ -356,8 +352,7 @@ bool mx_check_axes(lua_State *L, int idx, int ndim, mx_dims *axes) {
   return true;
 }
 
-/* -- arrays
- * -------------------------------------------------------------------------------------------------------------- */
+/* -- arrays -------------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_to_array(lua_State *L, int idx) {
   if (!lua_getmetatable(L, idx)) return NULL;

@@ -55,8 +55,7 @@ mx_array *mx_check_value(lua_State *L, mx_array *x, const char *use) {
   return v;
 }
 
-/* -- fields
- * ------------------------------------------------------------------------------------------------------------- */
+/* -- fields -------------------------------------------------------------------------------------------------------- */
 
 typedef enum { FIELD_SHAPE = 1, FIELD_DTYPE, FIELD_NDIM, FIELD_SIZE, FIELD_NBYTES, FIELD_DEVICE, FIELD_T } field;
 static const char *const field_names[] = {"shape", "dtype", "ndim", "size", "nbytes", "device", "T"};
@@ -196,8 +195,7 @@ static int larray_dim(lua_State *L) {
   return 1;
 }
 
-/* -- operators
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- operators ----------------------------------------------------------------------------------------------------- */
 
 /* An operand: an array, or else a number; anything else raises. */
 static mx_array *operand(lua_State *L, int idx, mx_ctx *c) {
@@ -297,8 +295,7 @@ static int larray_le(lua_State *L) {
   return 1;
 }
 
-/* -- text
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- text ---------------------------------------------------------------------------------------------------------- */
 
 static void push_printed(lua_State *L, const mx_array *x) { /* [-0, +1] */
   const mx_print_options *o = &MX_STATE(L)->print;
@@ -362,8 +359,7 @@ static int larray_concat(lua_State *L) {
   return 1;
 }
 
-/* -- values for Lua
- * ----------------------------------------------------------------------------------------------------- */
+/* -- values for Lua ------------------------------------------------------------------------------------------------ */
 
 void mx_push_element(lua_State *L, int dtype, const void *p) {
   if (dtype == MLAX_BOOL) lua_pushboolean(L, *(const uint8_t *)p);
@@ -452,8 +448,7 @@ static int larray_rows(lua_State *L) {
   return 3;
 }
 
-/* -- life
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- life ---------------------------------------------------------------------------------------------------------- */
 
 static int larray_free(lua_State *L) {
   mx_ctx *c = mx_enter(L, "free");
@@ -497,8 +492,7 @@ void mlax_pusharray(lua_State *L, mlax_array *x) {
   *box = mx_retain(x);
 }
 
-/* -- registration
- * ------------------------------------------------------------------------------------------------------- */
+/* -- registration -------------------------------------------------------------------------------------------------- */
 
 static const struct {
   const char *event;

@@ -98,8 +98,7 @@ static int lstaged(lua_State *L) {
   return 2;
 }
 
-/* -- binding ---------------------------------------------------------------------------------------------------------
- */
+/* -- binding ------------------------------------------------------------------------------------------------------- */
 
 /* Operands of a primitive: lists on the stack, one after another, in one array of the work. */
 typedef struct operands {
@@ -265,8 +264,7 @@ static int lbind_call(lua_State *L) {
   return bind_list(L, w, prim, &p, &o, q[0] ? q[0]->n_out : 0);
 }
 
-/* -- collectives -----------------------------------------------------------------------------------------------------
- */
+/* -- collectives --------------------------------------------------------------------------------------------------- */
 
 /* The innermost vmap of that name; its interned name lives as long as the trace. */
 static const mx_trace *axis_trace(lua_State *L, mx_ctx *c, const char *name) {

@@ -3,9 +3,10 @@
 
 #include <math.h>
 
-/* -- nested lists
- * -------------------------------------------------------------------------------------------------------- One descent
- * along the first elements gives the shape; one walk checks every list against it and stores the elements. */
+/* -- nested lists -------------------------------------------------------------------------------------------------- */
+
+/* One descent along the first elements gives the shape; one walk checks every list against it and stores the elements.
+ */
 
 typedef struct reader {
   lua_State *L;
@@ -164,8 +165,7 @@ static int lcreate_array(lua_State *L) {
   return mx_return(L, from_value(L, 1, dtype));
 }
 
-/* -- from shapes
- * -------------------------------------------------------------------------------------------------------- */
+/* -- from shapes --------------------------------------------------------------------------------------------------- */
 
 static int zeros_or_ones(lua_State *L, const char *op, double v) {
   mx_ctx *c = mx_enter(L, op);
@@ -228,8 +228,7 @@ static int lcreate_eye(lua_State *L) {
       L, mx_convert(c, mx_eq(c, mx_iota(c, MLAX_INT32, &shape, 0), mx_iota(c, MLAX_INT32, &shape, 1)), dtype));
 }
 
-/* -- sequences
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- sequences ----------------------------------------------------------------------------------------------------- */
 
 static mx_array *new_vector(lua_State *L, mx_ctx *c, int dtype, int64_t n) {
   mx_aval a;
@@ -303,8 +302,7 @@ static int lcreate_linspace(lua_State *L) {
   return mx_return(L, x);
 }
 
-/* -- bytes
- * -------------------------------------------------------------------------------------------------------------- */
+/* -- bytes --------------------------------------------------------------------------------------------------------- */
 
 static int lcreate_from_string(lua_State *L) {
   mx_ctx *c = mx_enter(L, "from_string");

@@ -28,8 +28,7 @@ typedef struct archive {
 
 static const char archive_key = 0; /* registry: the metatable */
 
-/* -- archives --------------------------------------------------------------------------------------------------------
- */
+/* -- archives ------------------------------------------------------------------------------------------------------ */
 
 static int archive_free(lua_State *L) {
   archive *a = lua_touserdata(L, 1);
@@ -154,8 +153,7 @@ static int larchive_close(lua_State *L) {
   return archive_free(L);
 }
 
-/* -- writing ---------------------------------------------------------------------------------------------------------
- */
+/* -- writing ------------------------------------------------------------------------------------------------------- */
 
 /* true | nil, message */
 static int written(lua_State *L, bool ok) {
@@ -207,8 +205,7 @@ static int lfiles_write_npy(lua_State *L) {
   return written(L, mx_npy_write(c, path, mx_check_value(L, mx_check_strict(L, 2, "x"), "stored")));
 }
 
-/* -- npy -------------------------------------------------------------------------------------------------------------
- */
+/* -- npy ----------------------------------------------------------------------------------------------------------- */
 
 /* read_npy(path) -> array | nil, message */
 static int lfiles_read_npy(lua_State *L) {
@@ -231,8 +228,7 @@ static int lfiles_read_npy_bytes(lua_State *L) {
   return mx_file_result(L, c, mx_npy_read(c, &s));
 }
 
-/* -- directories -----------------------------------------------------------------------------------------------------
- */
+/* -- directories --------------------------------------------------------------------------------------------------- */
 
 /* make_directory(path) -> true | nil, message */
 static int lfiles_make_directory(lua_State *L) {

@@ -3,8 +3,7 @@
 
 #include <stdio.h>
 
-/* -- options by axis --------------------------------------------------------------------------------------------------
- */
+/* -- options by axis ----------------------------------------------------------------------------------------------- */
 
 /* The option pushed at idx (0: absent) as n numbers: a number stands for all axes. */
 static mx_dims by_axis(lua_State *L, int idx, const char *name, int n, int64_t otherwise, int64_t least) {
@@ -90,8 +89,7 @@ static void read_padding(lua_State *L, int idx, sliding *s) {
   }
 }
 
-/* -- conv -------------------------------------------------------------------------------------------------------------
- */
+/* -- conv ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct conv_options {
   int strides, padding, input_dilation, filter_dilation, dimension_numbers, accum_dtype;
@@ -190,8 +188,7 @@ static int lconv_conv(lua_State *L) {
   return mx_return(L, mx_conv(c, x, k, &p));
 }
 
-/* -- windows ----------------------------------------------------------------------------------------------------------
- */
+/* -- windows ------------------------------------------------------------------------------------------------------- */
 
 typedef struct window_options {
   int window, strides, padding, input_dilation, window_dilation;

@@ -15,8 +15,7 @@ static int binary(lua_State *L, const char *op, mx_binary f) {
   return mx_return(L, f(c, x, y));
 }
 
-/* -- one C function a primitive
- * ---------------------------------------------------------------------------------------- */
+/* -- one C function a primitive ------------------------------------------------------------------------------------ */
 #define MX_PRIMITIVE(name, family)
 #define MX_L_1(name)                                                                                                   \
   static int lfunction_##name(lua_State *L) { return unary(L, #name, mx_##name); }
@@ -50,8 +49,7 @@ static void register_primitives(lua_State *L) {
   }
 }
 
-/* -- the others
- * --------------------------------------------------------------------------------------------------------- */
+/* -- the others ---------------------------------------------------------------------------------------------------- */
 
 static mx_array *to_bool(mx_ctx *c, mx_array *x) { return mx_convert(c, x, MLAX_BOOL); }
 static mx_array *logical_and(mx_ctx *c, mx_array *x, mx_array *y) { return mx_and(c, to_bool(c, x), to_bool(c, y)); }

@@ -3,8 +3,7 @@
 
 #include <math.h>
 
-/* -- reductions
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- reductions ---------------------------------------------------------------------------------------------------- */
 
 typedef struct reduce_options {
   bool keepdims;
@@ -123,8 +122,7 @@ static int arg_reduce(lua_State *L, const char *op, axis_function f) {
 static int lreduce_argmax(lua_State *L) { return arg_reduce(L, "argmax", mx_argmax); }
 static int lreduce_argmin(lua_State *L) { return arg_reduce(L, "argmin", mx_argmin); }
 
-/* -- scans and normalisations
- * --------------------------------------------------------------------------------------------- */
+/* -- scans and normalisations -------------------------------------------------------------------------------------- */
 
 static int scan(lua_State *L, const char *op, mx_array *(*f)(mx_ctx *, mx_array *, int axis, bool reverse)) {
   static const mx_option known[] = {{"reverse", MX_OPT_BOOL, 0}, END_OPTIONS};

@@ -3,8 +3,7 @@
 
 #include <stdio.h>
 
-/* -- reshape and its kin
- * ---------------------------------------------------------------------------------------------------- */
+/* -- reshape and its kin ------------------------------------------------------------------------------------------- */
 
 /* A shape in which one length may be -1: what is left. */
 static void check_reshape(lua_State *L, int idx, const mx_array *x, mx_dims *shape) {
@@ -101,8 +100,7 @@ static int lshape_broadcast_to(lua_State *L) {
   return mx_return(L, mx_broadcast(c, mx_check_array(L, 1, "x"), &shape));
 }
 
-/* -- joining and splitting
- * ---------------------------------------------------------------------------------------------------- */
+/* -- joining and splitting ----------------------------------------------------------------------------------------- */
 
 /* The arrays of the list at idx, in memory that a userdata on the stack holds. [-0, +1] */
 static mx_array **check_arrays(lua_State *L, int idx, int *n) {
@@ -179,8 +177,7 @@ static int lshape_split(lua_State *L) {
   return split_equal(L, c, x, mx_check_int(L, 2, "the number of parts"), axis);
 }
 
-/* -- padding, turning, repeating
- * ---------------------------------------------------------------------------------------------- */
+/* -- padding, turning, repeating ----------------------------------------------------------------------------------- */
 
 /* {before, after} of each axis. */
 static void check_widths(lua_State *L, int idx, const mx_array *x, mx_dims *lo, mx_dims *hi) {
@@ -314,8 +311,7 @@ static int lshape_tile(lua_State *L) {
   return mx_return(L, x);
 }
 
-/* -- diagonals
- * ------------------------------------------------------------------------------------------------------------------ */
+/* -- diagonals ----------------------------------------------------------------------------------------------------- */
 
 static const mx_option k_options[] = {{"k", MX_OPT_INT, 0}, {NULL, MX_OPT_BOOL, 0}};
 
@@ -367,9 +363,7 @@ static int lshape_diag(lua_State *L) {
   return mx_return(L, mx_gather(c, x, ids, 2, &axes, false));
 }
 
-/* -- dtypes
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* -- dtypes -------------------------------------------------------------------------------------------------------- */
 
 static int lshape_astype(lua_State *L) {
   mx_ctx *c = mx_enter(L, "astype");

@@ -2,8 +2,7 @@
  * functions. */
 #include "call.h"
 
-/* -- what is differentiated ------------------------------------------------------------------------------------------
- */
+/* -- what is differentiated ---------------------------------------------------------------------------------------- */
 
 static int bad_leaf(lua_State *L, int args, int root, int leaf, const mx_array *x) {
   mx_flat_path(L, args, root, leaf);
@@ -79,8 +78,7 @@ static void linearize(lua_State *L, mx_work *w) {
   mx_ok(L, mx_linearize(w->c, mx_work_function(w), w->in.items, active, w->n, &w->out, &w->linear));
 }
 
-/* -- grad ------------------------------------------------------------------------------------------------------------
- */
+/* -- grad ---------------------------------------------------------------------------------------------------------- */
 
 /* The value must be one float scalar: its cotangent is 1. */
 static bool value_is_array(lua_State *L, mx_work *w) {
@@ -141,8 +139,7 @@ static int lgrad(lua_State *L) {
   return lua_gettop(L) - base;
 }
 
-/* -- vjp, linearize: functions of a tape -----------------------------------------------------------------------------
- */
+/* -- vjp, linearize: functions of a tape --------------------------------------------------------------------------- */
 
 /* A Module gives its new state behind its one result. */
 static void one_result(lua_State *L, mx_work *w) {
@@ -283,8 +280,7 @@ static int linearized(lua_State *L, const char *op, lua_CFunction closure) {
 static int lvjp(lua_State *L) { return linearized(L, "vjp", lpullback); }
 static int llinearize(lua_State *L) { return linearized(L, "linearize", ljvp_fn); }
 
-/* -- jvp -------------------------------------------------------------------------------------------------------------
- */
+/* -- jvp ----------------------------------------------------------------------------------------------------------- */
 
 static int unpack_list(lua_State *L, int idx, const char *what) {
   if (!mx_is_plain_table(L, idx))

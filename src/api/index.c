@@ -11,8 +11,7 @@
 
 enum { MAX_ITEMS = sizeof((mx_ix *)0)->items / sizeof *((mx_ix *)0)->items };
 
-/* -- reading the key
- * ---------------------------------------------------------------------------------------------------- */
+/* -- reading the key ----------------------------------------------------------------------------------------------- */
 
 static mx_ix_item *add_item(lua_State *L, mx_ix *ix, mx_ix_kind kind) {
   if (ix->n == MAX_ITEMS) mx_error(L, "too many items in the index");
@@ -65,8 +64,7 @@ static void add_slice(lua_State *L, mx_ix *ix) {
   item->step = v[2];
 }
 
-/* -- strings
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- strings ------------------------------------------------------------------------------------------------------- */
 
 static const char *skip_space(const char *s) {
   while (isspace((unsigned char)*s)) s++;
@@ -122,8 +120,7 @@ static void add_text(lua_State *L, mx_ix *ix, const char *text) {
   }
 }
 
-/* -- fitting it to x
- * ------------------------------------------------------------------------------------------------------ */
+/* -- fitting it to x ----------------------------------------------------------------------------------------------- */
 
 static void add_table_item(lua_State *L, mx_ix *ix) { /* the item at the top of the stack */
   int64_t v;
@@ -237,8 +234,7 @@ void mx_ix_read(lua_State *L, mx_array *x, int idx, mx_ix *ix) {
   for (int i = 0; i < ix->n; i++) fit_item(L, x, &ix->items[i]);
 }
 
-/* -- picking
- * ------------------------------------------------------------------------------------------------------------- */
+/* -- picking ------------------------------------------------------------------------------------------------------- */
 
 static bool is_advanced(const mx_ix_item *item) { return item->kind == MX_IX_ARRAY || item->kind == MX_IX_INT; }
 

@@ -10,8 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* -- arguments -------------------------------------------------------------------------------------------------------
- */
+/* -- arguments ----------------------------------------------------------------------------------------------------- */
 
 const char *mx_check_bytes(lua_State *L, int idx, const char *what, size_t *size) {
   if (lua_type(L, idx) != LUA_TSTRING) mx_error(L, "%s is no string (got %s)", what, luaL_typename(L, idx));
@@ -33,8 +32,7 @@ static const char *opt_name(lua_State *L, int idx) {
 
 int mx_file_result(lua_State *L, mx_ctx *c, mx_array *x) { return x ? mx_return(L, mx_keep(c, x)) : mx_fail_pair(L); }
 
-/* -- IDX -------------------------------------------------------------------------------------------------------------
- */
+/* -- IDX ----------------------------------------------------------------------------------------------------------- */
 
 /* read_idx(path) -> array | nil, message */
 static int lio_read_idx(lua_State *L) {
@@ -52,8 +50,7 @@ static int lio_read_idx_bytes(lua_State *L) {
   return mx_file_result(L, c, mx_idx_parse(c, opt_name(L, 2), bytes, size));
 }
 
-/* -- CSV -------------------------------------------------------------------------------------------------------------
- */
+/* -- CSV ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct csv_box {
   mlax_engine *engine; /* retained; NULL: empty */
@@ -163,8 +160,7 @@ static int lio_read_csv_bytes(lua_State *L) {
   return csv_return(L, c, box, name, &bytes, &o);
 }
 
-/* -- gzip, embedded files --------------------------------------------------------------------------------------------
- */
+/* -- gzip, embedded files ------------------------------------------------------------------------------------------ */
 
 /* gunzip_bytes(bytes [, limit]) -> string | nil, message. An array of the frame holds the result while Lua makes its
  * string. */
@@ -199,8 +195,7 @@ static int lio_embedded(lua_State *L) {
   return 1;
 }
 
-/* -- the terminal ----------------------------------------------------------------------------------------------------
- */
+/* -- the terminal -------------------------------------------------------------------------------------------------- */
 
 /* "stdin", "stdout" (also nil) or "stderr" */
 static int check_stream(lua_State *L, int idx) {

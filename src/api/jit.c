@@ -28,8 +28,7 @@ mx_jit *mx_to_jit(lua_State *L, int idx) {
   return j;
 }
 
-/* -- tracing ---------------------------------------------------------------------------------------------------------
- */
+/* -- tracing ------------------------------------------------------------------------------------------------------- */
 
 /* Inputs: traced leaves of the arguments, then captured arrays. */
 static int collect(mx_ctx *c, const mx_entry *e, const mx_flat *args, const mx_flat *captured, mx_array **in) {
@@ -92,8 +91,7 @@ static mx_entry *entry_new(lua_State *L, mx_jit *j, const mx_flat *args, const m
   return NULL;
 }
 
-/* -- calling ---------------------------------------------------------------------------------------------------------
- */
+/* -- calling ------------------------------------------------------------------------------------------------------- */
 
 static bool under_trace(const mx_ctx *c, const mx_program *p, mx_array *const *in, int n) {
   if (p->collective && c->trace) return true;
@@ -310,8 +308,7 @@ static int ljit_call(lua_State *L) {
   return n;
 }
 
-/* -- the object ------------------------------------------------------------------------------------------------------
- */
+/* -- the object ---------------------------------------------------------------------------------------------------- */
 
 static int ljit_traces(lua_State *L) {
   mx_enter(L, "traces");

@@ -85,8 +85,7 @@ mx_jit *mx_to_jit(lua_State *L, int idx);
 bool mx_is_jit(lua_State *L, int idx);
 void mx_entry_free(mx_entry *e);
 
-/* -- jit_key.c ------------------------------------------------------------------------------------------------------
- */
+/* -- jit_key.c ----------------------------------------------------------------------------------------------------- */
 /* Fills the flat at `flat`, j->captures and j->names with what f captures; values also go to the list at `seen` (0:
  * none), so that identities stay valid as long as that. [-0, +0] */
 void mx_jit_capture(lua_State *L, mx_jit *j, int f, int flat, int seen);

@@ -10,8 +10,7 @@
  */
 #include "jit_impl.h"
 
-/* -- captured values -------------------------------------------------------------------------------------------------
- */
+/* -- captured values ----------------------------------------------------------------------------------------------- */
 
 /* The walk over upvalues. Values are pushed on a table (at `seen`) so that identities stay valid as long as the entry.
  */
@@ -96,8 +95,7 @@ void mx_jit_capture(lua_State *L, mx_jit *j, int f, int flat, int seen) {
   if (!j->hidden && (lua_type(L, f) == LUA_TFUNCTION || mx_is_jit(L, f))) capture_within(L, &w, f, 0);
 }
 
-/* -- matching --------------------------------------------------------------------------------------------------------
- */
+/* -- matching ------------------------------------------------------------------------------------------------------ */
 
 static bool same_value(const mx_leaf *a, const mx_leaf *b) {
   if (a->kind != b->kind) return false;
@@ -184,8 +182,7 @@ mx_entry *mx_jit_find(mx_jit *j, const mx_flat *args, const mx_flat *captured) {
   return NULL;
 }
 
-/* -- making ---------------------------------------------------------------------------------------------------------
- */
+/* -- making -------------------------------------------------------------------------------------------------------- */
 
 static bool is_among(const int *positions, int n, int arg) {
   for (int i = 0; i < n; i++)
@@ -255,8 +252,7 @@ bool mx_jit_make_key(mx_jit *j, mx_entry *e, const mx_flat *args, const mx_flat 
   return note_axes(j, e) && note_donated(j, e, args);
 }
 
-/* -- explaining ------------------------------------------------------------------------------------------------------
- */
+/* -- explaining ---------------------------------------------------------------------------------------------------- */
 
 static void push_leaf_text(lua_State *L, const mx_key_leaf *k) {
   mx_text t;

@@ -47,8 +47,7 @@ static void push_uservalue(lua_State *L, int n) { /* [-0, +1] */
   lua_remove(L, -2);
 }
 
-/* -- lines and tracebacks ---------------------------------------------------------------------------------------------
- */
+/* -- lines and tracebacks ------------------------------------------------------------------------------------------ */
 
 static bool is_own(const mx_state *s, const char *source) {
   if (!strncmp(source, "@mlax:", 6)) return true;
@@ -211,8 +210,7 @@ static inline void collect_by_growth(lua_State *L, mx_state *s) {
   if (live_bytes(s) >= s->ceiling && may_collect(s, L)) collect_grown(L, s);
 }
 
-/* -- enter and leave --------------------------------------------------------------------------------------------------
- */
+/* -- enter and leave ----------------------------------------------------------------------------------------------- */
 
 /* What must not happen often: a forked child, a state that lua_close has finalized. */
 static void check_entry(lua_State *L, mx_state *s) {
@@ -316,8 +314,7 @@ int mx_fail_pair(lua_State *L) {
   return 2;
 }
 
-/* -- calls of user functions ------------------------------------------------------------------------------------------
- */
+/* -- calls of user functions --------------------------------------------------------------------------------------- */
 
 static int on_raise(lua_State *L) { /* message handler: stack: error value */
   mx_state *s = mx_state_of(L);
@@ -404,10 +401,10 @@ mlax_status mlax_pcall(lua_State *L, int nargs, int nresults, mlax_error *error)
   return r;
 }
 
-/* -- what finalizers make
- * ------------------------------------------------------------------------------------------------ Lua runs no
- * finalizer of an object that was made while the state closes, which a user's finalizer may do. So what is made inside
- * a finalizer is noted in a weak table, and close_state, the last of all, frees what is still there. */
+/* -- what finalizers make ------------------------------------------------------------------------------------------ */
+
+/* Lua runs no finalizer of an object that was made while the state closes, which a user's finalizer may do. So what is
+ * made inside a finalizer is noted in a weak table, and close_state, the last of all, frees what is still there. */
 
 static const char late_key = 0; /* registry: the table, by object */
 
@@ -439,8 +436,7 @@ static void free_late(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* -- the state
- * --------------------------------------------------------------------------------------------------------- */
+/* -- the state ----------------------------------------------------------------------------------------------------- */
 
 static int
 close_state(lua_State *L) { /* __gc of the state: the last of our finalizers, since it was the first object */
@@ -539,8 +535,7 @@ static void install_default(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* -- registration
- * ------------------------------------------------------------------------------------------------------ */
+/* -- registration -------------------------------------------------------------------------------------------------- */
 
 static const struct {
   int flag;

@@ -5,8 +5,7 @@
 
 #include <time.h>
 
-/* -- memory and threads
- * --------------------------------------------------------------------------------------------------- */
+/* -- memory and threads -------------------------------------------------------------------------------------------- */
 
 static int lsystem_memory(lua_State *L) { /* -> {live=, peak=, limit=, cached=} in bytes */
   mx_ctx *c = mx_enter(L, "memory");
@@ -60,8 +59,7 @@ static int lsystem_deterministic(lua_State *L) { /* deterministic([on]) -> on */
   return 1;
 }
 
-/* -- devices
- * ---------------------------------------------------------------------------------------------------------------- */
+/* -- devices ------------------------------------------------------------------------------------------------------- */
 
 static int lsystem_devices(lua_State *L) { /* -> list of texts that begin with the device's name */
   mx_ctx *c = mx_enter(L, "devices");
@@ -102,8 +100,7 @@ static int lsystem_device_put(lua_State *L) {
   return 1;
 }
 
-/* -- printing
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- printing ------------------------------------------------------------------------------------------------------ */
 
 static int
 lsystem_print_options(lua_State *L) { /* print_options{precision=, edge=, threshold=} -> the options that hold */
@@ -134,8 +131,7 @@ lsystem_print_options(lua_State *L) { /* print_options{precision=, edge=, thresh
   return 1;
 }
 
-/* -- positions of others
- * ---------------------------------------------------------------------------------------------------- */
+/* -- positions of others ------------------------------------------------------------------------------------------- */
 
 static int lsystem_ids(lua_State *L) { /* ids(x, {from = 0}): integer data that count from `from` -> from 1 */
   static const mx_option known[] = {{"from", MX_OPT_INT, 0}, {NULL, MX_OPT_BOOL, 0}};
@@ -150,8 +146,7 @@ static int lsystem_ids(lua_State *L) { /* ids(x, {from = 0}): integer data that 
   return mx_return(L, mx_add(c, mx_convert(c, x, dtype), mx_scalar_int(c, dtype, 1 - from)));
 }
 
-/* -- errors
- * ------------------------------------------------------------------------------------------------------------------ */
+/* -- errors -------------------------------------------------------------------------------------------------------- */
 
 static int lsystem_traceback(lua_State *L) {
   mx_enter(L, "traceback");

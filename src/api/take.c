@@ -33,9 +33,7 @@ static mx_array *check_ids(lua_State *L, int idx, const char *what) {
   return ids;
 }
 
-/* -- take
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* -- take ---------------------------------------------------------------------------------------------------------- */
 
 /* Positions from 0: negative ones count from the end; what lies outside stays outside. */
 static mx_array *from_zero(mx_ctx *c, mx_array *ids, int64_t n) {
@@ -148,8 +146,7 @@ static int ltake_one_hot(lua_State *L) {
   return mx_return(L, mx_convert(c, mx_eq(c, mx_expand(c, ids, ids->aval.ndim), classes), dtype));
 }
 
-/* -- windows
- * ---------------------------------------------------------------------------------------------------------------- */
+/* -- windows ------------------------------------------------------------------------------------------------------- */
 
 /* One start of a window from the value on top: from 0, checked. Static ones go to *v. */
 static mx_array *window_start(lua_State *L, const mx_array *x, const mx_dims *sizes, int axis, int64_t *v) {
@@ -241,8 +238,7 @@ static int ltake_dynamic_update_slice(lua_State *L) {
   return mx_return(L, mx_dynamic_update_slice(c, mx_convert(c, x, dtype), mx_convert(c, y, dtype), starts));
 }
 
-/* -- sums by segment, positions by value
- * -------------------------------------------------------------------------------------- */
+/* -- sums by segment, positions by value --------------------------------------------------------------------------- */
 
 static int ltake_segment_sum(lua_State *L) {
   mx_ctx *c = mx_enter(L, "segment_sum");

@@ -20,8 +20,7 @@ static const update updates[] = {
     {"at:max", &mx_prim_scatter_max, mx_maximum},
 };
 
-/* -- without index arrays
- * -------------------------------------------------------------------------------------------------- */
+/* -- without index arrays ------------------------------------------------------------------------------------------ */
 
 /* Shapes of what x[key] gives (result) and of the box in x (box). */
 static void box_shapes(lua_State *L, const mx_ix *ix, mx_dims *result, mx_dims *box) {
@@ -84,8 +83,7 @@ static mx_array *update_box(lua_State *L, const update *u, mx_array *x, mx_array
   return v ? set_box(L, x, v, ix) : NULL;
 }
 
-/* -- with index arrays
- * ------------------------------------------------------------------------------------------------------ */
+/* -- with index arrays --------------------------------------------------------------------------------------------- */
 
 /* The axes of a result: those of the index arrays (from 0 on), x's axes (from X_AXIS on), new ones. */
 enum { X_AXIS = 100, NEW_AXIS = 1000 };
@@ -209,8 +207,7 @@ static mx_array *update_arrays(lua_State *L, const update *u, mx_array *x, mx_ar
   return v ? mx_scatter(c, u->scatter, x, v, s.ids, s.n, &s.axes) : NULL;
 }
 
-/* -- the object x:at{...}
- * ----------------------------------------------------------------------------------------------------- */
+/* -- the object x:at{...} ------------------------------------------------------------------------------------------ */
 
 static int lat_new(lua_State *L) {
   mx_enter(L, "at");

@@ -61,8 +61,7 @@ struct mlax_array {
   };
 };
 
-/* -- dtypes (dtype.c) ------------------------------------------------------------------------------------------------
- */
+/* -- dtypes (dtype.c) ---------------------------------------------------------------------------------------------- */
 typedef enum { MX_KIND_BOOL, MX_KIND_INT, MX_KIND_UINT, MX_KIND_FLOAT } mx_kind;
 extern const uint8_t mx_dtype_sizes[MX_DTYPE_COUNT];
 const char *mx_dtype_name(int dtype);
@@ -92,8 +91,7 @@ void mx_store_int(int dtype, void *p, int64_t v);
 void mx_convert_strided(int from, const void *src, int64_t src_stride, int to, void *dst, int64_t dst_stride,
                         int64_t n);
 
-/* -- shapes (shape.c) ------------------------------------------------------------------------------------------------
- */
+/* -- shapes (shape.c) ---------------------------------------------------------------------------------------------- */
 /* Fills dtype, ndim, shape, size. Fails when a length is negative, there are too many axes, or the size overflows. */
 bool mx_aval_make(mx_ctx *c, mx_aval *a, int dtype, int ndim, const int64_t *shape);
 /* NumPy's broadcasting of two shapes; false (no error recorded) where they do not fit. Only shape, ndim and size of out
@@ -118,8 +116,7 @@ const char *mx_shape_text(mx_text *t, int ndim, const int64_t *shape); /* "{2, 3
 void mx_iterate(int ndim, const int64_t *shape, int n_op, char *const *base, const int64_t *const *strides,
                 void (*inner)(void *arg, int64_t n, char *const *p, const int64_t *stride), void *arg);
 
-/* -- arrays (array.c) ------------------------------------------------------------------------------------------------
- */
+/* -- arrays (array.c) ---------------------------------------------------------------------------------------------- */
 /* make: a new reference that belongs to the caller; NULL with the error recorded */
 mx_array *mx_array_new(mx_ctx *c, const mx_aval *a); /* uninitialised, row-major; weak is copied */
 mx_array *mx_array_view(mx_ctx *c, mx_array *base, const mx_aval *a, int64_t offset, const int64_t *strides);

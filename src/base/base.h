@@ -73,8 +73,7 @@ typedef struct mx_ctx {
   struct mx_sites *sites; /* interned file:line strings, see mx_site_* */
 } mx_ctx;
 
-/* -- errors (error.c) ------------------------------------------------------------------------------------------------
- */
+/* -- errors (error.c) ---------------------------------------------------------------------------------------------- */
 
 /* Records the first error and returns NULL. The text is "what is wrong (got ..., need ...)"; api/ puts file, line, op
  * before it. */
@@ -87,8 +86,7 @@ static inline bool mx_failed(const mx_ctx *c) { return c->error.status != MLAX_O
 mlax_status mx_report(mlax_error *to, mlax_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* -- sites: interned Lua lines, and the operation there (error.c) ----------------------------------------------------
- */
+/* -- sites: interned Lua lines, and the operation there (error.c) -------------------------------------------------- */
 uint32_t mx_site_intern(mx_ctx *c, const char *source, int line); /* 0 when there is no memory: "unknown" */
 const char *mx_site_text(const mx_ctx *c, uint32_t site);         /* "f.lua:12", or "?" */
 const char *mx_site_op(const mx_ctx *c, uint32_t site); /* the operation that ran there when it was interned, or NULL */
@@ -97,8 +95,7 @@ uint32_t mx_here(mx_ctx *c);                            /* the Lua line of the o
 /* One copy of each name, as long as the context lives; NULL without memory. */
 const char *mx_name_intern(mx_ctx *c, const char *name);
 
-/* -- context ---------------------------------------------------------------------------------------------------------
- */
+/* -- context ------------------------------------------------------------------------------------------------------- */
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine); /* retains the engine */
 void mx_ctx_close(mx_ctx *c);                     /* its arrays are released before: mx_frame_release(c, 0) */
 /* False with MLAX_STATE pending in a forked child of the engine's process. mx_poll and mx_buffer_alloc ask it too. */
@@ -106,8 +103,7 @@ bool mx_same_process(mx_ctx *c);
 /* False with an error pending if the engine may not go on: forked child, interrupt, poll. Between steps and tiles. */
 bool mx_poll(mx_ctx *c);
 
-/* -- memory (memory.c) -----------------------------------------------------------------------------------------------
- */
+/* -- memory (memory.c) --------------------------------------------------------------------------------------------- */
 mlax_engine *mx_engine_retain(mlax_engine *e);
 void *
 mx_alloc(mlax_engine *e,
@@ -136,22 +132,19 @@ typedef struct mx_arena {
 void *mx_arena_alloc(mx_ctx *c, mx_arena *a, size_t bytes); /* zeroed, 16-byte aligned */
 void mx_arena_release(mx_arena *a);
 
-/* -- checked sizes ---------------------------------------------------------------------------------------------------
- */
+/* -- checked sizes ------------------------------------------------------------------------------------------------- */
 static inline bool mx_mul_size(size_t a, size_t b, size_t *r) { return !__builtin_mul_overflow(a, b, r); }
 static inline bool mx_add_size(size_t a, size_t b, size_t *r) { return !__builtin_add_overflow(a, b, r); }
 static inline bool mx_mul_i64(int64_t a, int64_t b, int64_t *r) { return !__builtin_mul_overflow(a, b, r); }
 
-/* -- hashing ---------------------------------------------------------------------------------------------------------
- */
+/* -- hashing ------------------------------------------------------------------------------------------------------- */
 uint64_t mx_hash_bytes(uint64_t seed, const void *p, size_t n);
 static inline uint64_t mx_hash_mix(uint64_t h, uint64_t v) {
   h = (h ^ v) * 0x9E3779B97F4A7C15u;
   return h ^ (h >> 29);
 }
 
-/* -- threads (thread.c) ----------------------------------------------------------------------------------------------
- */
+/* -- threads (thread.c) -------------------------------------------------------------------------------------------- */
 /* Runs body(arg, i) for i in 0..n-1, in parallel where there is more than one thread; returns when all are done. The
  * only place that names OpenMP. Callers pass n = mx_chunks(e, work): 1 for work under about 4 microseconds. */
 void mx_parallel(mlax_engine *e, int n, void (*body)(void *arg, int i), void *arg);
@@ -162,8 +155,7 @@ void mx_serial_end(int threads);
 /* How many chunks to cut `items` of about `ns_per_item` nanoseconds each into: 1 .. threads. */
 int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 
-/* -- workers (worker.c) ----------------------------------------------------------------------------------------------
- */
+/* -- workers (worker.c) -------------------------------------------------------------------------------------------- */
 /* A thread that calls run(arg) whenever it is told to, for what may take its time beside the caller's work. */
 typedef struct mx_worker mx_worker;
 mx_worker *mx_worker_new(mlax_engine *e, void (*run)(void *arg),
@@ -172,8 +164,7 @@ void mx_worker_submit(mx_worker *w);               /* a job; the one before is d
 void mx_worker_wait(mx_worker *w);                 /* until it is done */
 void mx_worker_free(mlax_engine *e, mx_worker *w); /* the same, and ends the thread; not in a forked child */
 
-/* -- files (files.c) -------------------------------------------------------------------------------------------------
- */
+/* -- files (files.c) ----------------------------------------------------------------------------------------------- */
 /* The whole file, at most `limit` bytes (0: none); *bytes its length. Freed with mx_free(engine, p, *bytes + 1): a zero
  * follows. */
 void *mx_file_read(mx_ctx *c, const char *path, size_t limit, size_t *bytes);

@@ -20,8 +20,7 @@ static const char usage[] = "usage: mlax [options] [script [args]]\n"
                             "  --          end of options\n"
                             "  check FILE  warn of suspicious conditions (not in this version)\n";
 
-/* -- interrupts ------------------------------------------------------------------------------------------------------
- */
+/* -- interrupts ---------------------------------------------------------------------------------------------------- */
 
 static mlax_engine *running_engine; /* the handler's: written before it is installed */
 static lua_State *running_state;
@@ -38,8 +37,7 @@ static void on_interrupt(int signal_number) {
   lua_sethook(running_state, stop_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
-/* -- errors ----------------------------------------------------------------------------------------------------------
- */
+/* -- errors -------------------------------------------------------------------------------------------------------- */
 
 static bool is_own(const lua_Debug *ar) { return strncmp(ar->source, "@mlax:", 6) == 0; }
 
@@ -117,8 +115,7 @@ static int message_make(lua_State *L) {
   return 1;
 }
 
-/* -- the command line ------------------------------------------------------------------------------------------------
- */
+/* -- the command line ---------------------------------------------------------------------------------------------- */
 
 typedef struct {
   int argc;

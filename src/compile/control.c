@@ -48,8 +48,7 @@ static bool take_carry(mx_ctx *c, mx_arena *memory, const mx_program *p, int fir
   return true;
 }
 
-/* -- scan ------------------------------------------------------------------------------------------------------------
- */
+/* -- scan ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct scanning {
   mx_plan *plan;
@@ -103,8 +102,7 @@ static bool scan_kernel(mx_ctx *c, const mx_kernel_args *k) {
   return ok;
 }
 
-/* -- while -----------------------------------------------------------------------------------------------------------
- */
+/* -- while --------------------------------------------------------------------------------------------------------- */
 
 static bool run_loop(mx_ctx *c, const mx_kernel_args *k, const operands *o, const carry *r, char **in_cond,
                      char **in_body) {
@@ -142,8 +140,7 @@ static bool loop_kernel(mx_ctx *c, const mx_kernel_args *k) {
   return ok;
 }
 
-/* -- one program -----------------------------------------------------------------------------------------------------
- */
+/* -- one program --------------------------------------------------------------------------------------------------- */
 
 static bool call_program(mx_ctx *c, const mx_kernel_args *k, mx_program *p, char *const *in, mx_arena *memory) {
   mx_plan *plan = mx_plan_of(c, p);

@@ -36,8 +36,7 @@ typedef struct fusing {
   int32_t stamp;
 } fusing;
 
-/* -- what may join ---------------------------------------------------------------------------------------------------
- */
+/* -- what may join ------------------------------------------------------------------------------------------------- */
 
 /* The result is the first operand's elements in the same order, or (broadcast) each of them many times. */
 bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e) {
@@ -116,8 +115,7 @@ static int64_t link_width(const mx_program *p, const mx_eqn *e, int k) {
   return width > 0 ? width : -1;
 }
 
-/* -- cycles ----------------------------------------------------------------------------------------------------------
- */
+/* -- cycles -------------------------------------------------------------------------------------------------------- */
 
 static void push_uses(fusing *f, int32_t i, int32_t a, int32_t b, int *n, bool *back) {
   for (int32_t k = f->use_start[i]; k < f->use_start[i + 1]; k++) {
@@ -148,8 +146,7 @@ static bool makes_cycle(fusing *f, int32_t a, int32_t b) {
   return back;
 }
 
-/* -- joining ---------------------------------------------------------------------------------------------------------
- */
+/* -- joining ------------------------------------------------------------------------------------------------------- */
 
 static void append_members(fusing *f, int32_t a, int32_t b) {
   for (int32_t i = b; i >= 0; i = f->next[i]) f->group[i] = a;
@@ -240,8 +237,7 @@ static void start_group(fusing *f, int32_t i) {
   f->elements[i] = fold ? f->p->avals[e->in[0]]->size : e->n_out ? f->p->avals[e->out]->size : 0;
 }
 
-/* -- order -----------------------------------------------------------------------------------------------------------
- */
+/* -- order --------------------------------------------------------------------------------------------------------- */
 
 static int by_number(const void *a, const void *b) {
   int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -288,8 +284,7 @@ static void put_in_order(fusing *f) {
     if (--f->size[f->group[i]] == 0 && f->seen[f->group[i]] != f->stamp) emit_with_needs(f, f->group[i]);
 }
 
-/* -- the pass --------------------------------------------------------------------------------------------------------
- */
+/* -- the pass ------------------------------------------------------------------------------------------------------ */
 
 /* Which equations read the results of which; an ordered effect is read by the next. */
 static void find_uses(fusing *f) {

@@ -114,8 +114,7 @@ static void mark_results(grouping *g) {
     if (g->f->used_outside[member(g, i)->out] && first_with(g, i) == i) mx_coder_result(&g->coder, g->value[i]);
 }
 
-/* -- the step --------------------------------------------------------------------------------------------------------
- */
+/* -- the step ------------------------------------------------------------------------------------------------------ */
 
 static void *keep(mx_ctx *c, mx_plan *p, const void *from, size_t bytes) {
   void *to = mx_arena_alloc(c, &p->memory, bytes);

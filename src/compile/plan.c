@@ -5,8 +5,7 @@ static void *take(mx_ctx *c, mx_plan *p, int n, size_t item) {
   return mx_arena_alloc(c, &p->memory, (size_t)(n + 1) * item);
 }
 
-/* -- slots -----------------------------------------------------------------------------------------------------------
- */
+/* -- slots --------------------------------------------------------------------------------------------------------- */
 
 int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int first) {
   p->roots[p->n_roots] =
@@ -73,8 +72,7 @@ bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   return view || add_step(c, p, e);
 }
 
-/* -- lifetimes -------------------------------------------------------------------------------------------------------
- */
+/* -- lifetimes ----------------------------------------------------------------------------------------------------- */
 
 static bool mark_results(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;
@@ -145,8 +143,7 @@ static bool find_patches(mx_ctx *c, mx_plan *p) {
   return true;
 }
 
-/* -- make and free ---------------------------------------------------------------------------------------------------
- */
+/* -- make and free ------------------------------------------------------------------------------------------------- */
 
 static bool reserve(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;

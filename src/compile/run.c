@@ -45,8 +45,7 @@ void mx_plan_release(mx_plan *p) {
   mlax_engine_release(e);
 }
 
-/* -- one run ---------------------------------------------------------------------------------------------------------
- */
+/* -- one run ------------------------------------------------------------------------------------------------------- */
 
 static void patch(mx_plan *p, mx_run *r, char *const *in, char *const *results) {
   for (int i = 0; i < p->n_patches; i++) {
@@ -161,8 +160,7 @@ bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out) {
   return ok;
 }
 
-/* -- on the caller's memory ------------------------------------------------------------------------------------------
- */
+/* -- on the caller's memory ---------------------------------------------------------------------------------------- */
 
 /* Results that are no root of their own (views, inputs handed on, one value twice) are copied at the end. */
 static void copy_out(mx_ctx *c, mx_plan *p, mx_run *r, char *const *in, char *const *out) {

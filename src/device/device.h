@@ -32,8 +32,7 @@ typedef struct mx_device {
 
 extern const mx_device mx_cpu;
 
-/* -- profile (profile.c): what each step took, while one records ---------------------------------------------------
- */
+/* -- profile (profile.c): what each step took, while one records --------------------------------------------------- */
 
 /* A step that runs between enter and leave; a->p and the tensors' addresses are not read later. label: the name of a
  * step that is more than its primitive, which then has these flops; NULL: it is the primitive. site: the Lua line that
@@ -79,8 +78,7 @@ mx_profile_total mx_profile_sum(const mx_profile *p);
 /* Writes a Chrome trace; MLAX_IO where the file cannot be written. */
 bool mx_profile_write(mx_ctx *c, const mx_profile *p, const char *path);
 
-/* -- for kernels -----------------------------------------------------------------------------------------------------
- */
+/* -- for kernels --------------------------------------------------------------------------------------------------- */
 
 /* Row-major copy of t in scratch memory (t's own data where it is row-major already; then *bytes is 0). Freed by
  * mx_scratch_free. */

@@ -9,8 +9,7 @@ static int64_t now(void) {
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* -- make and free ---------------------------------------------------------------------------------------------------
- */
+/* -- make and free ------------------------------------------------------------------------------------------------- */
 
 mx_profile *mx_profile_new(mx_ctx *c) {
   mx_profile *p = mx_new(c, sizeof *p);
@@ -41,8 +40,7 @@ void mx_profile_stop(mx_ctx *c, mx_profile *p) {
   p->ended = now();
 }
 
-/* -- rows ------------------------------------------------------------------------------------------------------------
- */
+/* -- rows ---------------------------------------------------------------------------------------------------------- */
 
 static const mx_aval *aval_of(const mx_kernel_args *a, int k) {
   return k < a->n_in ? a->in[k].aval : a->out[k - a->n_in].aval;
@@ -153,8 +151,7 @@ static int row_of(mx_ctx *c, mx_profile *p, const step *s) {
   return p->n_rows - 1;
 }
 
-/* -- events ----------------------------------------------------------------------------------------------------------
- */
+/* -- events -------------------------------------------------------------------------------------------------------- */
 
 /* The event that this call of the row counts in: one of its own, or inside another step the row's one there. NULL
  * where the trace is full (left counts it), or, with the error pending, without memory. */
@@ -212,8 +209,7 @@ bool mx_profile_kernel(mx_ctx *c, mx_kernel kernel, const mx_kernel_args *a) {
   return ok;
 }
 
-/* -- ask -------------------------------------------------------------------------------------------------------------
- */
+/* -- ask ----------------------------------------------------------------------------------------------------------- */
 
 /* Row i comes before row j in the order of own time, heaviest first. */
 static bool heavier(const mx_profile *p, int i, int j) {

@@ -24,8 +24,7 @@ static void release_all(mx_array **arrays, int n) {
   }
 }
 
-/* -- one batch -------------------------------------------------------------------------------------------------------
- */
+/* -- one batch ----------------------------------------------------------------------------------------------------- */
 
 static bool rows_aval(mx_ctx *c, const mx_array *x, int64_t rows, mx_aval *a) {
   int64_t shape[MX_MAX_NDIM];
@@ -65,8 +64,7 @@ static void batch_ahead(void *arg) {
   mx_clear(&b->ctx);
 }
 
-/* -- all of them -----------------------------------------------------------------------------------------------------
- */
+/* -- all of them --------------------------------------------------------------------------------------------------- */
 
 static bool arrays_take(mx_ctx *c, mx_batches *b, mx_array *const *arrays, int n) {
   size_t bytes = (size_t)n * sizeof(mx_array *);

@@ -18,8 +18,7 @@ static bool fail_line(const cursor *k, int64_t line, const char *what) {
   return false;
 }
 
-/* -- fields ----------------------------------------------------------------------------------------------------------
- */
+/* -- fields -------------------------------------------------------------------------------------------------------- */
 
 static bool is_blank(char ch) { return ch == ' ' || ch == '\t'; }
 
@@ -101,8 +100,7 @@ static bool record_start(cursor *k) {
   return false;
 }
 
-/* -- first pass ------------------------------------------------------------------------------------------------------
- */
+/* -- first pass ---------------------------------------------------------------------------------------------------- */
 
 typedef struct layout {
   int64_t records, columns; /* without the header */
@@ -163,8 +161,7 @@ static bool layout_scan(cursor k, const mx_csv_options *o, layout *l) {
   return true;
 }
 
-/* -- classes: texts numbered as they first appear
- * ---------------------------------------------------------------------- */
+/* -- classes: texts numbered as they first appear ------------------------------------------------------------------ */
 
 static uint64_t span_hash(mx_span s) { return mx_hash_bytes(0, s.data, s.size); }
 
@@ -205,8 +202,7 @@ static int class_number(mx_ctx *c, mx_csv_table *t, mx_span s) {
   return *slot = t->n_classes;
 }
 
-/* -- second pass -----------------------------------------------------------------------------------------------------
- */
+/* -- second pass --------------------------------------------------------------------------------------------------- */
 
 static bool header_read(cursor *k, mx_csv_table *t) {
   for (bool last = false; !last; t->n_names++) {
@@ -262,8 +258,7 @@ static bool table_read(cursor k, const mx_csv_options *o, const layout *l, mx_cs
   return true;
 }
 
-/* -- tables ----------------------------------------------------------------------------------------------------------
- */
+/* -- tables -------------------------------------------------------------------------------------------------------- */
 
 /* A separator that could be part of a number, a quote or a line end would make a file mean two things. */
 static bool separator_check(mx_ctx *c, char s) {

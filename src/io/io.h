@@ -30,8 +30,7 @@ typedef struct mx_span {
 /* What a compressed file may grow to where its contents do not say. */
 #define MX_INFLATE_LIMIT ((size_t)1 << 32)
 
-/* -- sources (source.c): where a reader's bytes come from ------------------------------------------------------------
- */
+/* -- sources (source.c): where a reader's bytes come from ---------------------------------------------------------- */
 typedef struct mx_source {
   const char *name;  /* for messages: the path; the caller's */
   const char *bytes; /* in memory, the caller's; NULL: in the file */
@@ -43,8 +42,7 @@ mx_source mx_source_of(const char *name, const void *bytes, size_t size);
 void mx_source_close(mlax_engine *e, mx_source *s);
 /* The n bytes from `offset` on; the file ends too early: an error. */
 bool mx_source_read(mx_ctx *c, const mx_source *s, size_t offset, void *to, size_t n);
-/* -- files of named arrays -------------------------------------------------------------------------------------------
- */
+/* -- files of named arrays ----------------------------------------------------------------------------------------- */
 typedef struct mx_named {
   mx_span name;
   mx_array *array; /* borrowed */
@@ -81,8 +79,7 @@ bool mx_npz_open(mx_ctx *c, const mx_source *s, mx_table *t);
 mx_array *mx_npz_read(mx_ctx *c, const mx_source *s, const mx_entry *e);
 bool mx_npz_write(mx_ctx *c, const char *path, const mx_named *items, int n, bool deflate);
 
-/* -- gzip (gzip.c) ---------------------------------------------------------------------------------------------------
- */
+/* -- gzip (gzip.c) ------------------------------------------------------------------------------------------------- */
 bool mx_is_gzip(const void *bytes, size_t size);
 /* Inflates all members. Memory grows with what has really come out, never past `limit`; more is an error. */
 bool mx_inflate(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t limit, mx_bytes *out);
@@ -92,13 +89,12 @@ bool mx_inflate_start(mx_ctx *c, const char *name, const void *bytes, size_t siz
 bool mx_bytes_of(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t limit, mx_bytes *out);
 bool mx_bytes_read(mx_ctx *c, const char *path, size_t limit, mx_bytes *out);
 
-/* -- IDX (idx.c), the format of MNIST: 0 0 type ndim, ndim big-endian 32-bit lengths, the elements big-endian
- * ------------- Plain or gzip; gzip data are inflated no further than the header inside says. */
+/* -- IDX (idx.c), the format of MNIST: 0 0 type ndim, ndim big-endian 32-bit lengths, the elements big-endian.
+ * Plain or gzip; gzip data are inflated no further than the header inside says. */
 mx_array *mx_idx_parse(mx_ctx *c, const char *name, const void *bytes, size_t size);
 mx_array *mx_idx_read(mx_ctx *c, const char *path);
 
-/* -- CSV (csv.c) -----------------------------------------------------------------------------------------------------
- */
+/* -- CSV (csv.c) --------------------------------------------------------------------------------------------------- */
 /* Records are lines that end in LF or CRLF; empty lines are skipped. A field may stand in double quotes, with "" for a
  * quote, and then hold separators and line ends. Spaces around a field are ignored; a space or tab as separator stands
  * for any run of them. */
@@ -130,8 +126,7 @@ typedef struct mx_csv_table {
 bool mx_csv_parse(mx_ctx *c, const char *name, mx_bytes *bytes, const mx_csv_options *o, mx_csv_table *t);
 void mx_csv_release(mlax_engine *e, mx_csv_table *t);
 
-/* -- batches (batches.c): rows of arrays that stand side by side -----------------------------------------------------
- */
+/* -- batches (batches.c): rows of arrays that stand side by side --------------------------------------------------- */
 typedef struct mx_batches mx_batches;
 /* Rows 0 to end - 1 of the arrays, `size` at a time; in an order (int32, as long as the arrays, from 0), or NULL. */
 mx_batches *mx_batches_new(mx_ctx *c, mx_array *const *arrays, int n, mx_array *order, int64_t size, int64_t end);
@@ -142,8 +137,7 @@ void mx_batches_ahead(mx_batches *b);
 mx_array **mx_batches_next(mx_ctx *c, mx_batches *b);
 void mx_batches_free(mx_batches *b);
 
-/* -- numbers (number.c) ----------------------------------------------------------------------------------------------
- */
+/* -- numbers (number.c) -------------------------------------------------------------------------------------------- */
 /* Reads all of the text as a decimal number (1, -2.5e-3, +.5, inf, infinity, nan in any case), rounded to nearest even.
  * The byte behind it must be readable and may not go on with the number: a separator, a line end, a quote, a blank, the
  * final zero. */

@@ -5,28 +5,24 @@
 
 #include "io.h"
 
-/* -- bytes and sources (source.c) ------------------------------------------------------------------------------------
- */
+/* -- bytes and sources (source.c) ---------------------------------------------------------------------------------- */
 bool mx_source_bytes(mx_ctx *c, const mx_source *s, size_t offset, size_t n, mx_bytes *out);
 /* The array whose elements lie there in row-major order. */
 mx_array *mx_source_array(mx_ctx *c, const mx_source *s, size_t offset, const mx_aval *a, bool big_endian);
 /* A row-major array (retained) whose bytes are little-endian: what files hold. */
 mx_array *mx_array_for_file(mx_ctx *c, mx_array *x);
 
-/* -- tables of named arrays (source.c) -------------------------------------------------------------------------------
- */
+/* -- tables of named arrays (source.c) ----------------------------------------------------------------------------- */
 mx_entry *mx_table_add(mx_ctx *c, const char *name, mx_table *t); /* zeroed */
 /* Sorts; an error where two names are equal or two entries share bytes. */
 bool mx_table_settle(mx_ctx *c, const char *name, mx_table *t);
 
-/* -- deflate (gzip.c) ------------------------------------------------------------------------------------------------
- */
+/* -- deflate (gzip.c) ---------------------------------------------------------------------------------------------- */
 /* A raw deflate stream that holds just `expected` bytes, and back: the parts as one stream, appended. */
 bool mx_inflate_raw(mx_ctx *c, const char *name, const void *bytes, size_t size, size_t expected, mx_bytes *out);
 bool mx_deflate_raw(mx_ctx *c, const mx_span *parts, int n, mx_bytes *out);
 
-/* -- zip (zip.c) -----------------------------------------------------------------------------------------------------
- */
+/* -- zip (zip.c) --------------------------------------------------------------------------------------------------- */
 /* zip.c: archives of stored and deflated entries. Both ways through zlib alone, which is there for gzip anyway: its
  * memory comes from the engine, which other archive libraries have no way for. */
 bool mx_zip_open(mx_ctx *c, const mx_source *s, mx_table *t);
@@ -42,8 +38,7 @@ bool mx_zip_add(mx_ctx *c, mx_zip_writer *z, mx_span name, const char *suffix, c
                 bool deflate);
 bool mx_zip_end(mx_ctx *c, mx_zip_writer *z, bool ok); /* commits, or discards where something went wrong (not ok) */
 
-/* -- JSON (json.c) ---------------------------------------------------------------------------------------------------
- */
+/* -- JSON (json.c) ------------------------------------------------------------------------------------------------- */
 /* json.c: a strict reader for headers of a known form. It builds no tree: the caller asks for what must come next, and
  * anything else is an error with its place, so nothing nests deeper than the caller's own loops. */
 typedef struct mx_json {

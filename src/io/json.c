@@ -11,8 +11,7 @@ bool mx_json_fail(mx_json *j, const char *what) {
   return false;
 }
 
-/* -- UTF-8 -----------------------------------------------------------------------------------------------------------
- */
+/* -- UTF-8 --------------------------------------------------------------------------------------------------------- */
 
 /* The length of the character at p, 0 where there is none: no surrogates, no longer forms, nothing past 10FFFF. */
 static size_t utf8_length(const unsigned char *p, size_t room) {
@@ -56,8 +55,7 @@ static char *utf8_put(char *to, uint32_t code) {
   return to;
 }
 
-/* -- reading ---------------------------------------------------------------------------------------------------------
- */
+/* -- reading ------------------------------------------------------------------------------------------------------- */
 
 bool mx_json_open(mx_json *j, mx_ctx *c, const char *name, char *text, size_t size) {
   *j = (mx_json){c, name, text, text, text + size};
@@ -162,8 +160,7 @@ bool mx_json_end(mx_json *j) {
   return j->at == j->end || mx_json_fail(j, "something follows its end");
 }
 
-/* -- writing ---------------------------------------------------------------------------------------------------------
- */
+/* -- writing ------------------------------------------------------------------------------------------------------- */
 
 /* The escape of a byte, or "" where it stands for itself. */
 static const char *escape_of(char byte, char *room) {

@@ -14,8 +14,7 @@ enum { MAGIC = 8, ALIGNMENT = 64, MOST_HEADER = 10000, HEADER_ROOM = 512 };
 static const char *const codes[] = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", NULL, "f4", "f8"};
 _Static_assert(sizeof codes / sizeof *codes == MX_DTYPE_COUNT, "ORDER dtype");
 
-/* -- the header ------------------------------------------------------------------------------------------------------
- */
+/* -- the header ---------------------------------------------------------------------------------------------------- */
 
 typedef struct literal {
   mx_ctx *c;
@@ -162,8 +161,7 @@ static bool header_read(mx_ctx *c, const mx_source *s, description *d, size_t *e
   return members_read(&l, d);
 }
 
-/* -- reading ---------------------------------------------------------------------------------------------------------
- */
+/* -- reading ------------------------------------------------------------------------------------------------------- */
 
 /* Elements in column-major order are those of the reversed shape in row-major order. */
 static mx_array *fortran_read(mx_ctx *c, const mx_source *s, size_t elements, const mx_aval *a, bool big_endian) {
@@ -195,8 +193,7 @@ mx_array *mx_npy_read(mx_ctx *c, const mx_source *s) {
   return d.fortran ? fortran_read(c, s, elements, &a, d.big_endian) : mx_source_array(c, s, elements, &a, d.big_endian);
 }
 
-/* -- writing ---------------------------------------------------------------------------------------------------------
- */
+/* -- writing ------------------------------------------------------------------------------------------------------- */
 
 /* The text before the elements, as NumPy writes it; its length, 0 with the error recorded. */
 static size_t header_make(mx_ctx *c, const mx_aval *a, char *to) {
@@ -235,8 +232,7 @@ bool mx_npy_write(mx_ctx *c, const char *path, mx_array *x) {
   return ok;
 }
 
-/* -- npz -------------------------------------------------------------------------------------------------------------
- */
+/* -- npz ----------------------------------------------------------------------------------------------------------- */
 
 static const char suffix[] = ".npy";
 enum { SUFFIX = sizeof suffix - 1 };

@@ -19,8 +19,7 @@ _Static_assert(sizeof dtypes / sizeof *dtypes == MX_DTYPE_COUNT, "ORDER dtype");
 
 static bool span_is(mx_span s, const char *text) { return s.size == strlen(text) && !memcmp(s.data, text, s.size); }
 
-/* -- reading ---------------------------------------------------------------------------------------------------------
- */
+/* -- reading ------------------------------------------------------------------------------------------------------- */
 
 static bool fail_entry(const mx_json *j, const mx_entry *e, const char *what) {
   mx_fail(j->c, MLAX_FORMAT, "%s: '%.100s': %s", j->name, e->name.data, what);
@@ -165,8 +164,7 @@ mx_array *mx_safetensors_read(mx_ctx *c, const mx_source *s, const mx_entry *e) 
   return mx_source_array(c, s, e->start, &e->aval, false);
 }
 
-/* -- writing ---------------------------------------------------------------------------------------------------------
- */
+/* -- writing ------------------------------------------------------------------------------------------------------- */
 
 /* Widest elements first, then by name. */
 static int compare_items(const void *a, const void *b) {

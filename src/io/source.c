@@ -38,8 +38,7 @@ bool mx_source_bytes(mx_ctx *c, const mx_source *s, size_t offset, size_t n, mx_
   return false;
 }
 
-/* -- elements --------------------------------------------------------------------------------------------------------
- */
+/* -- elements ------------------------------------------------------------------------------------------------------ */
 
 static void swap_elements(char *p, int64_t n, size_t width) {
   for (int64_t i = 0; i < n; i++, p += width)
@@ -74,8 +73,7 @@ mx_array *mx_array_for_file(mx_ctx *c, mx_array *x) {
   return y;
 }
 
-/* -- bytes that grow -------------------------------------------------------------------------------------------------
- */
+/* -- bytes that grow ----------------------------------------------------------------------------------------------- */
 
 bool mx_bytes_add(mx_ctx *c, mx_bytes *b, const void *from, size_t n) {
   enum { FIRST = 256 };
@@ -94,8 +92,7 @@ bool mx_bytes_add(mx_ctx *c, mx_bytes *b, const void *from, size_t n) {
   return true;
 }
 
-/* -- tables ----------------------------------------------------------------------------------------------------------
- */
+/* -- tables -------------------------------------------------------------------------------------------------------- */
 
 void mx_table_free(mlax_engine *e, mx_table *t) {
   mx_free(e, t->entries, (size_t)t->cap * sizeof *t->entries);

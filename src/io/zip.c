@@ -30,8 +30,7 @@ static bool fail_entry(mx_ctx *c, const mx_source *s, const mx_entry *e, const c
   return false;
 }
 
-/* -- the end of the archive ------------------------------------------------------------------------------------------
- */
+/* -- the end of the archive ---------------------------------------------------------------------------------------- */
 
 typedef struct directory {
   uint64_t entries, size, start;
@@ -79,8 +78,7 @@ static bool end_find(mx_ctx *c, const mx_source *s, directory *d) {
   return ok;
 }
 
-/* -- entries ---------------------------------------------------------------------------------------------------------
- */
+/* -- entries ------------------------------------------------------------------------------------------------------- */
 
 /* What a header says, with the numbers of its zip64 field in their place. */
 typedef struct header {
@@ -217,8 +215,7 @@ bool mx_zip_read(mx_ctx *c, const mx_source *s, const mx_entry *e, mx_bytes *out
   return fail_entry(c, s, e, "its bytes are damaged (the checksum differs)");
 }
 
-/* -- writing ---------------------------------------------------------------------------------------------------------
- */
+/* -- writing ------------------------------------------------------------------------------------------------------- */
 
 /* Writes numbers behind one another. */
 static void put(char **to, uint64_t v, int bytes) {

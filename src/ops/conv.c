@@ -12,8 +12,7 @@
  */
 #include "rules_impl.h"
 
-/* -- the parts --------------------------------------------------------------------------------------------------------
- */
+/* -- the parts ----------------------------------------------------------------------------------------------------- */
 
 typedef struct sizes {
   int spatial;
@@ -39,8 +38,7 @@ static sizes sizes_of(const mx_params *p, const mx_aval *x, const mx_aval *k) {
   return s;
 }
 
-/* -- shape ------------------------------------------------------------------------------------------------------------
- */
+/* -- shape --------------------------------------------------------------------------------------------------------- */
 
 static bool is_order(const mx_few *axes, int ndim) {
   unsigned seen = 0;
@@ -118,8 +116,7 @@ static bool conv_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return mx_aval_make(c, out, (int)o->p->conv.dtype, s.spatial + 2, shape);
 }
 
-/* -- axes as groups ---------------------------------------------------------------------------------------------------
- */
+/* -- axes as groups ------------------------------------------------------------------------------------------------ */
 
 /* x {m, ..., g r, ...} -> {..., g m r, ...}: axis 0 goes into `axis` (counted without it), behind its g groups. */
 static mx_array *fold(mx_ctx *c, mx_array *x, int64_t axis, int64_t groups) {
@@ -150,8 +147,7 @@ static mx_array *unfold(mx_ctx *c, mx_array *x, int64_t axis, int64_t groups, in
   return mx_reshape(c, mx_move_axis(c, mx_reshape(c, x, &shape), at + 1, 0), &whole);
 }
 
-/* -- rules ------------------------------------------------------------------------------------------------------------
- */
+/* -- rules --------------------------------------------------------------------------------------------------------- */
 
 /* d (x * k) = dx * k + x * dk */
 static mx_array *conv_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {

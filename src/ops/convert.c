@@ -18,8 +18,7 @@ static bool same_strides(const mx_op *o, const int64_t *in, int64_t *offset, int
   return true;
 }
 
-/* -- convert ---------------------------------------------------------------------------------------------------------
- */
+/* -- convert ------------------------------------------------------------------------------------------------------- */
 
 static bool convert_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   *out = *o->in_aval[0];
@@ -64,8 +63,7 @@ mx_array *mx_convert(mx_ctx *c, mx_array *x, int dtype) {
   return mx_bind1(c, &mx_prim_convert, &p, &x, 1);
 }
 
-/* -- bitcast ---------------------------------------------------------------------------------------------------------
- */
+/* -- bitcast ------------------------------------------------------------------------------------------------------- */
 
 /* The same bytes: a narrower dtype adds a last axis of as many as fit, a wider one takes such an axis away. */
 static bool bitcast_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
@@ -127,8 +125,7 @@ mx_array *mx_bitcast(mx_ctx *c, mx_array *x, int dtype) {
   return mx_bind1(c, &mx_prim_bitcast, &p, &x, 1);
 }
 
-/* -- select ----------------------------------------------------------------------------------------------------------
- */
+/* -- select -------------------------------------------------------------------------------------------------------- */
 
 static bool select_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   const mx_aval *p = o->in_aval[0], *x = o->in_aval[1], *y = o->in_aval[2];
@@ -175,8 +172,7 @@ mx_array *mx_select(mx_ctx *c, mx_array *pred, mx_array *x, mx_array *y) {
   return mx_bind1(c, &mx_prim_select, NULL, in, 3);
 }
 
-/* -- stop_gradient ---------------------------------------------------------------------------------------------------
- */
+/* -- stop_gradient ------------------------------------------------------------------------------------------------- */
 
 static bool stop_gradient_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   (void)c;

@@ -4,8 +4,7 @@
  */
 #include "rules_impl.h"
 
-/* -- axes -------------------------------------------------------------------------------------------------------------
- */
+/* -- axes ---------------------------------------------------------------------------------------------------------- */
 
 static mx_dims free_axes(int ndim, const mx_dims *contract, const mx_dims *batch) {
   mx_dims d = {0};
@@ -42,8 +41,7 @@ static mx_dims sorted_by(const mx_dims *values, const mx_dims *keys) {
   return v;
 }
 
-/* -- shape ------------------------------------------------------------------------------------------------------------
- */
+/* -- shape --------------------------------------------------------------------------------------------------------- */
 
 static bool check_axes(mx_ctx *c, const mx_aval *x, const mx_dims *contract, const mx_dims *batch) {
   bool seen[MX_MAX_NDIM] = {false};
@@ -99,8 +97,7 @@ static bool dot_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return mx_aval_make(c, out, (int)o->p->dot.dtype, n, shape);
 }
 
-/* -- rules ------------------------------------------------------------------------------------------------------------
- */
+/* -- rules --------------------------------------------------------------------------------------------------------- */
 
 /* d (x . y) = dx . y + x . dy */
 static mx_array *dot_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
@@ -197,8 +194,7 @@ const mx_primitive mx_prim_dot_general = {.name = "dot_general",
                                           .batch = dot_batch,
                                           .flops = dot_flops};
 
-/* -- operations -------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_dot_general(mx_ctx *c, mx_array *x, mx_array *y, const mx_dims *x_contract, const mx_dims *y_contract,
                          const mx_dims *x_batch, const mx_dims *y_batch, int dtype) {

@@ -2,8 +2,7 @@
  * derivatives stand in elementwise_rules.c. */
 #include "elementwise_impl.h"
 
-/* -- shape -----------------------------------------------------------------------------------------------------------
- */
+/* -- shape --------------------------------------------------------------------------------------------------------- */
 
 static bool in_domain(mx_domain domain, int dtype) {
   switch (domain) {
@@ -51,8 +50,7 @@ double mx_elementwise_flops(const mx_op *o) {
   return mx_is_float(o->in_aval[0]->dtype) ? (double)o->out_aval->size : 0;
 }
 
-/* -- batching --------------------------------------------------------------------------------------------------------
- */
+/* -- batching ------------------------------------------------------------------------------------------------------ */
 
 /* Where all mapped operands have the axis in the same place of equal ranks, and the rest are scalars, nothing need
  * move. */
@@ -94,8 +92,7 @@ bool mx_batch_elementwise(mx_ctx *c, const mx_op *o, const int *axes, int64_t si
   return (out[0] = mx_bind1(c, o->prim, o->p, in, o->n_in)) != NULL;
 }
 
-/* -- operations ------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_promote_to(mx_ctx *c, mx_array *x, int dtype) {
   if (!x || x->aval.dtype == dtype) return x;

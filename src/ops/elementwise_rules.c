@@ -33,8 +33,7 @@ static mx_array *unless_zero(mx_ctx *c, mx_array *x, double v) {
   return mx_select(c, mx_eq(c, x, mx_like(c, x, 0)), mx_like(c, x, v), x);
 }
 
-/* -- one operand -----------------------------------------------------------------------------------------------------
- */
+/* -- one operand --------------------------------------------------------------------------------------------------- */
 
 D1(abs, mx_mul(c, g, mx_sign(c, X)))                                                 /* g sign(x); 0 at 0 */
 D1(neg, mx_neg(c, g))                                                                /* -g */
@@ -68,8 +67,7 @@ D1(erf_inv, mx_mul(c, g, mx_muls(c, mx_exp(c, mx_square(c, R)), half_sqrt_pi))) 
 D1(lgamma, mx_mul(c, g, mx_digamma(c, X)))                                           /* g digamma x */
 D1(digamma, mx_mul(c, g, mx_polygamma(c, mx_like(c, X, 1), X)))                      /* g polygamma(1, x) */
 
-/* -- two operands ----------------------------------------------------------------------------------------------------
- */
+/* -- two operands -------------------------------------------------------------------------------------------------- */
 
 D2(add, g, g)
 D2(sub, g, mx_neg(c, g))
@@ -115,8 +113,7 @@ D2(pow, mx_mul(c, g, pow_slope(c, X, Y)),                       /* g y x^(y-1) *
 
 D2(loggamma_grad, ((void)g, mx_no_rule(c, o->prim, "derivative")), ((void)g, mx_no_rule(c, o->prim, "derivative")))
 
-/* -- zero derivatives: steps, tests, bits ----------------------------------------------------------------------------
- */
+/* -- zero derivatives: steps, tests, bits -------------------------------------------------------------------------- */
 
 #define d_sign        NULL
 #define d_floor       NULL
@@ -141,8 +138,7 @@ D2(loggamma_grad, ((void)g, mx_no_rule(c, o->prim, "derivative")), ((void)g, mx_
 #define d_shift_left  NULL
 #define d_shift_right NULL
 
-/* -- transposes: ct is the cotangent of the result, the operand that is not NULL is known
- * ------------------------------ */
+/* -- transposes: ct is the cotangent of the result, the operand that is not NULL is known -------------------------- */
 
 static mx_array *transpose(mx_ctx *c, const mx_op *o, int i, mx_array *const *ct) {
   switch (o->prim->id) {
@@ -157,8 +153,7 @@ static mx_array *transpose(mx_ctx *c, const mx_op *o, int i, mx_array *const *ct
 #define IS_LINEAR(id)     ((id) == MX_PRIM_neg || (id) == MX_PRIM_add || (id) == MX_PRIM_sub)
 #define HAS_TRANSPOSE(id) (IS_LINEAR(id) || (id) == MX_PRIM_mul || (id) == MX_PRIM_div)
 
-/* -- records ---------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------- */
 
 #define SHAPE(domain, result)                                                                                          \
   static bool shape_##domain##_##result(mx_ctx *c, const mx_op *o, mx_aval *out) {                                     \

@@ -3,8 +3,7 @@
 
 #define PARAMS_SIZE(member) ((uint16_t)sizeof(((mx_params *)0)->member))
 
-/* -- concat -----------------------------------------------------------------------------------------------------------
- */
+/* -- concat -------------------------------------------------------------------------------------------------------- */
 
 static bool fits_beside(const mx_aval *x, const mx_aval *first, int64_t axis) {
   if (x->ndim != first->ndim || x->dtype != first->dtype) return false;
@@ -121,8 +120,7 @@ mx_array *mx_stack(mx_ctx *c, mx_array *const *x, int n, int axis) {
   return join(c, x, n, axis, true);
 }
 
-/* -- pad --------------------------------------------------------------------------------------------------------------
- */
+/* -- pad ----------------------------------------------------------------------------------------------------------- */
 
 #define WIDTH_MAX (INT64_MAX / 2) /* so that the transpose can count from the other side */
 

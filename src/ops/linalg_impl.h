@@ -10,8 +10,7 @@ static inline int64_t mx_rows(const mx_aval *a) { return a->shape[a->ndim - 2]; 
 static inline int64_t mx_cols(const mx_aval *a) { return a->shape[a->ndim - 1]; }
 static inline int64_t mx_least(const mx_aval *a) { return mx_rows(a) < mx_cols(a) ? mx_rows(a) : mx_cols(a); }
 
-/* -- rules that read as mathematics: of NULL they give NULL -----------------------------------------------------------
- */
+/* -- rules that read as mathematics: of NULL they give NULL -------------------------------------------------------- */
 mx_array *mx_mat_t(mx_ctx *c, mx_array *x);                    /* xT */
 mx_array *mx_mat_mul(mx_ctx *c, mx_array *x, mx_array *y);     /* x y, with equal batch axes */
 mx_array *mx_mat_eye(mx_ctx *c, const mx_aval *like);          /* bool: the diagonal of a matrix of these lengths */
@@ -28,8 +27,7 @@ mx_array *mx_tri_solve(mx_ctx *c, mx_array *a, mx_array *b, mx_params p); /* tri
 mx_array *mx_tri_solve_right(mx_ctx *c, mx_array *a, mx_array *b, mx_params p); /* x with x a = b */
 mx_params mx_triangle(bool lower, bool transpose, bool unit);
 
-/* -- what every primitive needs ---------------------------------------------------------------------------------------
- */
+/* -- what every primitive needs ------------------------------------------------------------------------------------ */
 /* The operand in float32 or float64; fails for halves, for fewer than two axes, and where it has to be square and is
  * not. */
 mx_array *mx_mat_check(mx_ctx *c, mx_array *x, bool square);

@@ -25,8 +25,7 @@ static bool without_axis(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return true;
 }
 
-/* -- rules ------------------------------------------------------------------------------------------------------------
- */
+/* -- rules --------------------------------------------------------------------------------------------------------- */
 
 static mx_array *sum_along(mx_ctx *c, mx_array *x, const mx_op *o, bool keepdims) {
   mx_dims axes = {.n = 1, .v = {o->p->axis.axis}};
@@ -77,8 +76,7 @@ NORMALIZE(logsumexp, without_axis, logsumexp_d)
 NORMALIZE(softmax, same_shape, softmax_d)
 NORMALIZE(log_softmax, same_shape, log_softmax_d)
 
-/* -- operations -------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 
 static mx_array *normalize(mx_ctx *c, const mx_primitive *prim, mx_array *x, int axis) {
   if (!x) return NULL;

@@ -205,8 +205,7 @@ bool mx_bind(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *
 /* The same for one result; NULL where an operand is NULL or it failed. */
 mx_array *mx_bind1(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *const *in, int n_in);
 
-/* -- operations ------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 /* Every elementwise primitive is mx_<name>(c, x) or mx_<name>(c, x, y): promotes, converts to the domain, binds.
  * and, or, xor, not: mx_and, ... */
 #define MX_PRIMITIVE(name, family)
@@ -314,8 +313,7 @@ bool mx_qr(mx_ctx *c, mx_array *x, mx_array *out[2]);
 bool mx_svd(mx_ctx *c, mx_array *x, bool full, mx_array *out[3]);
 bool mx_eigh(mx_ctx *c, mx_array *x, mx_array *out[2]); /* of (x + xT) / 2 */
 
-/* -- dims ------------------------------------------------------------------------------------------------------------
- */
+/* -- dims ---------------------------------------------------------------------------------------------------------- */
 mx_dims mx_dims_of(int n, const int64_t *v);
 mx_dims mx_dims_shape(const mx_aval *a);
 bool mx_dims_has(const mx_dims *d, int64_t v);

@@ -19,8 +19,7 @@ void *mx_no_rule(mx_ctx *c, const mx_primitive *p, const char *transformation) {
   return mx_fail(c, MLAX_UNSUPPORTED, "the %s of %s is not defined", transformation, p->name);
 }
 
-/* -- dims ------------------------------------------------------------------------------------------------------------
- */
+/* -- dims ---------------------------------------------------------------------------------------------------------- */
 
 mx_dims mx_dims_of(int n, const int64_t *v) {
   mx_dims d = {.n = n};
@@ -60,8 +59,7 @@ mx_dims mx_dims_remove(const mx_dims *d, int at) {
   return r;
 }
 
-/* -- scalars ---------------------------------------------------------------------------------------------------------
- */
+/* -- scalars ------------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_scalar(mx_ctx *c, int dtype, double v) { return mx_keep(c, mx_array_of_double(c, dtype, v)); }
 mx_array *mx_scalar_int(mx_ctx *c, int dtype, int64_t v) { return mx_keep(c, mx_array_of_int(c, dtype, v)); }
@@ -75,8 +73,7 @@ mx_array *mx_like(mx_ctx *c, mx_array *x, double v) {
 mx_array *mx_muls(mx_ctx *c, mx_array *x, double v) { return mx_mul(c, x, mx_like(c, x, v)); }
 mx_array *mx_adds(mx_ctx *c, mx_array *x, double v) { return mx_add(c, x, mx_like(c, x, v)); }
 
-/* -- pieces of rules -------------------------------------------------------------------------------------------------
- */
+/* -- pieces of rules ----------------------------------------------------------------------------------------------- */
 
 mx_array *mx_batch_front(mx_ctx *c, mx_array *x, int axis, int64_t size) {
   if (!x || axis == 0) return x;

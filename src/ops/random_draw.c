@@ -229,8 +229,7 @@ mx_array *mx_random_logistic(mx_ctx *c, mx_array *key, const mx_dims *shape, int
   return mx_sub(c, mx_log(c, u), mx_log1p(c, mx_neg(c, u)));
 }
 
-/* -- by rejection ---------------------------------------------------------------------------------------------------
- */
+/* -- by rejection -------------------------------------------------------------------------------------------------- */
 
 /* A parameter for each element of the shape, in a row. */
 static mx_array *parameters(mx_ctx *c, mx_array *x, int dtype, const mx_dims *shape, mx_aval *all) {

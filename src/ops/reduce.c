@@ -3,8 +3,7 @@
 
 #define PARAMS_SIZE(member) ((uint16_t)sizeof(((mx_params *)0)->member))
 
-/* -- shapes -----------------------------------------------------------------------------------------------------------
- */
+/* -- shapes -------------------------------------------------------------------------------------------------------- */
 
 static bool check_axes(mx_ctx *c, const mx_dims *axes, const mx_aval *x) {
   mx_text t;
@@ -65,8 +64,7 @@ static bool arg_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return true;
 }
 
-/* -- rules ------------------------------------------------------------------------------------------------------------
- */
+/* -- rules --------------------------------------------------------------------------------------------------------- */
 
 /* y, which lacks the axes, in x's shape again. */
 static mx_array *spread(mx_ctx *c, mx_array *y, const mx_dims *axes, const mx_aval *x) {
@@ -162,8 +160,7 @@ static bool arg_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, 
 
 static double reduce_flops(const mx_op *o) { return (double)o->in_aval[0]->size; }
 
-/* -- records ----------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------- */
 
 #define REDUCTION(NAME, SHAPE, D)                                                                                      \
   const mx_primitive mx_prim_##NAME = {.name = #NAME,                                                                  \
@@ -205,8 +202,7 @@ REDUCTION(reduce_all, logical_shape, NULL)
 POSITION(argmax)
 POSITION(argmin)
 
-/* -- operations -------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 
 /* The axes in order; NULL is all. */
 static mx_dims sorted_axes(const mx_dims *axes, int ndim) {

@@ -16,8 +16,7 @@ static bool add_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return scan_shape(c, o, out);
 }
 
-/* -- rules ------------------------------------------------------------------------------------------------------------
- */
+/* -- rules --------------------------------------------------------------------------------------------------------- */
 
 /* x moved along the axis by `by` places towards its end, v in the empty ones. */
 static mx_array *shift(mx_ctx *c, mx_array *x, int axis, int64_t by, double v) {
@@ -77,8 +76,7 @@ static bool scan_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size,
 
 static double scan_flops(const mx_op *o) { return (double)o->in_aval[0]->size; }
 
-/* -- records ----------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------- */
 
 #define SCAN(NAME, LINEAR, SHAPE, D, TRANSPOSE)                                                                        \
   const mx_primitive mx_prim_##NAME = {.name = #NAME,                                                                  \
@@ -97,8 +95,7 @@ SCAN(cumprod, false, add_shape, cumprod_d, NULL)
 SCAN(cummax, false, scan_shape, extreme_d, NULL)
 SCAN(cummin, false, scan_shape, extreme_d, NULL)
 
-/* -- operations -------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 
 static mx_array *scan(mx_ctx *c, const mx_primitive *prim, mx_array *x, int axis, bool reverse) {
   mx_params p = {.axis = {.axis = axis, .reverse = reverse}};

@@ -6,8 +6,7 @@
   { #part, kind, offsetof(mx_params, member.part) }
 #define PARAMS_SIZE(member) ((uint16_t)sizeof(((mx_params *)0)->member))
 
-/* -- shared pieces ----------------------------------------------------------------------------------------------------
- */
+/* -- shared pieces ------------------------------------------------------------------------------------------------- */
 
 /* The result's aval: x's dtype and weakness in another shape. */
 static bool same_type(mx_ctx *c, const mx_aval *x, int ndim, const int64_t *shape, mx_aval *out) {
@@ -55,8 +54,7 @@ static bool check_permutation(mx_ctx *c, const mx_dims *axes, int ndim) {
   return true;
 }
 
-/* -- iota -------------------------------------------------------------------------------------------------------------
- */
+/* -- iota ---------------------------------------------------------------------------------------------------------- */
 
 static bool iota_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   const mx_dims *shape = &o->p->iota.shape;
@@ -85,8 +83,7 @@ const mx_primitive mx_prim_iota = {.name = "iota",
                                    .shape = iota_shape,
                                    .batch = iota_batch};
 
-/* -- broadcast --------------------------------------------------------------------------------------------------------
- */
+/* -- broadcast ----------------------------------------------------------------------------------------------------- */
 
 static bool broadcast_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   const mx_aval *x = o->in_aval[0];
@@ -130,8 +127,7 @@ const mx_primitive mx_prim_broadcast = {.name = "broadcast",
                                         .transpose = broadcast_transpose,
                                         .batch = broadcast_batch};
 
-/* -- reshape ----------------------------------------------------------------------------------------------------------
- */
+/* -- reshape ------------------------------------------------------------------------------------------------------- */
 
 static bool reshape_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   const mx_aval *x = o->in_aval[0];
@@ -200,8 +196,7 @@ const mx_primitive mx_prim_reshape = {.name = "reshape",
                                       .transpose = reshape_transpose,
                                       .batch = reshape_batch};
 
-/* -- transpose --------------------------------------------------------------------------------------------------------
- */
+/* -- transpose ----------------------------------------------------------------------------------------------------- */
 
 static bool transpose_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   const mx_aval *x = o->in_aval[0];
@@ -247,8 +242,7 @@ const mx_primitive mx_prim_transpose = {.name = "transpose",
                                         .transpose = transpose_transpose,
                                         .batch = transpose_batch};
 
-/* -- reverse ----------------------------------------------------------------------------------------------------------
- */
+/* -- reverse ------------------------------------------------------------------------------------------------------- */
 
 static bool reverse_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   const mx_aval *x = o->in_aval[0];
@@ -298,8 +292,7 @@ const mx_primitive mx_prim_reverse = {.name = "reverse",
                                       .transpose = reverse_transpose,
                                       .batch = reverse_batch};
 
-/* -- slice ------------------------------------------------------------------------------------------------------------
- */
+/* -- slice --------------------------------------------------------------------------------------------------------- */
 
 static int64_t slice_length(const mx_params *p, int i) {
   int64_t span = p->slice.limit.v[i] - p->slice.start.v[i], step = p->slice.step.v[i];
@@ -367,8 +360,7 @@ const mx_primitive mx_prim_slice = {.name = "slice",
                                     .transpose = slice_transpose,
                                     .batch = slice_batch};
 
-/* -- operations -------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_full(mx_ctx *c, int dtype, const mx_dims *shape, double v) {
   return mx_broadcast(c, mx_scalar(c, dtype, v), shape);

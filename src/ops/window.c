@@ -11,8 +11,7 @@
  */
 #include "rules_impl.h"
 
-/* -- one axis ---------------------------------------------------------------------------------------------------------
- */
+/* -- one axis ------------------------------------------------------------------------------------------------------ */
 
 /* 1 + step * (n - 1), nothing for nothing; false where it overflows. */
 static bool dilate(int64_t n, int64_t step, int64_t *r) {
@@ -59,8 +58,7 @@ static mx_slide slide_of(const mx_params *p, const mx_aval *x, int i) {
                     .dilation = p->window.dilation.v[i]};
 }
 
-/* -- shapes -----------------------------------------------------------------------------------------------------------
- */
+/* -- shapes -------------------------------------------------------------------------------------------------------- */
 
 static bool window_places(mx_ctx *c, const mx_params *p, const mx_aval *x, mx_aval *out) {
   const mx_dims *lists[] = {&p->window.window, &p->window.strides,    &p->window.lo,
@@ -114,8 +112,7 @@ static bool scatter_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return mx_aval_make(c, out, x->dtype, x->ndim, x->shape);
 }
 
-/* -- sums -------------------------------------------------------------------------------------------------------------
- */
+/* -- sums ---------------------------------------------------------------------------------------------------------- */
 
 /* A sum of windows again: strides and holes exchanged. */
 static mx_array *sum_transpose(mx_ctx *c, const mx_op *o, int i, mx_array *const *ct) {
@@ -130,8 +127,7 @@ static mx_array *sum_transpose(mx_ctx *c, const mx_op *o, int i, mx_array *const
   return mx_bind1(c, &mx_prim_reduce_window_sum, &p, (mx_array *[]){ct[0]}, 1);
 }
 
-/* -- products ---------------------------------------------------------------------------------------------------------
- */
+/* -- products ------------------------------------------------------------------------------------------------------ */
 
 /* For each place (rows) and each element of the window there: its position on the axis, and whether there is one. */
 static bool window_ids(mx_ctx *c, const mx_slide *s, int64_t out, mx_array **ids, mx_array **seen) {
@@ -211,8 +207,7 @@ static mx_array *prod_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
   return g;
 }
 
-/* -- extremes ---------------------------------------------------------------------------------------------------------
- */
+/* -- extremes ------------------------------------------------------------------------------------------------------ */
 
 /* d max = g at the first greatest element */
 static mx_array *choose_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
@@ -232,8 +227,7 @@ static mx_array *select_transpose(mx_ctx *c, const mx_op *o, int i, mx_array *co
   return i == 0 && ct[0] ? mx_bind1(c, other, o->p, (mx_array *[]){ct[0], o->in[1]}, 2) : NULL;
 }
 
-/* -- batching ---------------------------------------------------------------------------------------------------------
- */
+/* -- batching ------------------------------------------------------------------------------------------------------ */
 
 /* The mapped axis is one on which the window stands still. */
 static mx_params with_axis(const mx_params *p, int at) {
@@ -264,8 +258,7 @@ static bool select_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t siz
   return out[0] != NULL;
 }
 
-/* -- records ----------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------- */
 
 static double window_flops(const mx_op *o) {
   bool scatters = o->prim == &mx_prim_select_and_scatter_add;
@@ -301,8 +294,7 @@ WINDOW(reduce_window_min, window_fields, choose_shape, false, choose_d, NULL, re
 WINDOW(select_and_gather, select_fields, gather_shape, false, select_d, select_transpose, select_batch)
 WINDOW(select_and_scatter_add, select_fields, scatter_shape, false, select_d, select_transpose, select_batch)
 
-/* -- operations -------------------------------------------------------------------------------------------------------
- */
+/* -- operations ---------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_reduce_window(mx_ctx *c, const mx_primitive *prim, mx_array *x, mx_array *init, const mx_params *p) {
   mx_array *y = x ? mx_bind1(c, prim, p, &x, 1) : NULL;

@@ -3,8 +3,7 @@
 
 void (*mx_plan_free)(void *plan);
 
-/* -- programs inside params -------------------------------------------------------------------------------------------
- */
+/* -- programs inside params ---------------------------------------------------------------------------------------- */
 
 mx_programs *mx_programs_new(mx_ctx *c, int n, mx_program *const *items) {
   mx_programs *l = mx_new(c, sizeof *l + (size_t)n * sizeof *items);
@@ -138,8 +137,7 @@ void mx_program_release(mx_program *p) {
   mlax_engine_release(e);
 }
 
-/* -- lists -----------------------------------------------------------------------------------------------------------
- */
+/* -- lists --------------------------------------------------------------------------------------------------------- */
 
 bool mx_list_add(mx_ctx *c, mx_list *l, mx_array *x) {
   if (!mx_grow(c, &l->items, &l->cap, l->n + 1, sizeof *l->items)) return false;
@@ -153,8 +151,7 @@ void mx_list_release(mx_ctx *c, mx_list *l) {
   *l = (mx_list){0};
 }
 
-/* -- building --------------------------------------------------------------------------------------------------------
- */
+/* -- building ------------------------------------------------------------------------------------------------------ */
 
 int32_t mx_program_var(mx_ctx *c, mx_program *p, const mx_aval *a) {
   if (p->n_var == INT32_MAX) return mx_fail(c, MLAX_LIMIT, "a program of more than 2^31 values"), -1;
@@ -254,8 +251,7 @@ bool mx_program_output(mx_ctx *c, mx_program *p, int32_t var) {
   return true;
 }
 
-/* -- finishing -------------------------------------------------------------------------------------------------------
- */
+/* -- finishing ----------------------------------------------------------------------------------------------------- */
 
 /* Marks the variables that results depend on, from the last equation to the first; keeps those equations. */
 static void drop_dead(mx_program *p, int32_t *live) {
@@ -337,8 +333,7 @@ bool mx_program_finish(mx_ctx *c, mx_program *p, mx_list *captured) {
   return ok && (!captured || mx_program_check(c, p));
 }
 
-/* -- checking --------------------------------------------------------------------------------------------------------
- */
+/* -- checking ------------------------------------------------------------------------------------------------------ */
 
 static bool check_equation(mx_ctx *c, const mx_program *p, int i, int32_t defined) {
   const mx_eqn *e = &p->eqns[i];

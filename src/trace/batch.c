@@ -63,8 +63,7 @@ bool mx_batch_process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
   return ok;
 }
 
-/* -- vmap ------------------------------------------------------------------------------------------------------------
- */
+/* -- vmap ---------------------------------------------------------------------------------------------------------- */
 
 void mx_ints_release(mx_ctx *c, mx_ints *l) {
   mx_free(c->engine, l->items, (size_t)l->cap * sizeof *l->items);

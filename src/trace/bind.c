@@ -1,8 +1,7 @@
 /* bind.c: the one point that every operation passes, and the life of traces and tracers. */
 #include "trace_impl.h"
 
-/* -- traces ----------------------------------------------------------------------------------------------------------
- */
+/* -- traces -------------------------------------------------------------------------------------------------------- */
 
 static void tracer_free(mx_array *x) {
   if (x->tag == MX_ABSTRACT) return;
@@ -89,8 +88,7 @@ bool mx_has_value(const mx_ctx *c, const mx_array *x) {
   return x->tag == MX_VALUE;
 }
 
-/* -- bind ------------------------------------------------------------------------------------------------------------
- */
+/* -- bind ---------------------------------------------------------------------------------------------------------- */
 
 static bool handles(const mx_trace *t, const mx_op *o) {
   if (t->kind == MX_TRACE_STAGE) return true;

@@ -27,8 +27,7 @@ static bool bind_branch(mx_ctx *c, mx_program **programs, int n, mx_array *const
   return ok;
 }
 
-/* -- jvp: a tangent that one branch gives, all give ------------------------------------------------------------------
- */
+/* -- jvp: a tangent that one branch gives, all give ---------------------------------------------------------------- */
 
 static bool branch_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out, mx_array **out_tangents) {
   const mx_programs *l = o->p->branch.of;
@@ -197,8 +196,7 @@ static bool branch_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool 
   return ok;
 }
 
-/* -- transposition: a branch of transposed branches ------------------------------------------------------------------
- */
+/* -- transposition: a branch of transposed branches ---------------------------------------------------------------- */
 
 typedef struct back {
   const mx_program *p;
@@ -250,8 +248,7 @@ static bool branch_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_a
   return ok;
 }
 
-/* -- batch -----------------------------------------------------------------------------------------------------------
- */
+/* -- batch --------------------------------------------------------------------------------------------------------- */
 
 static bool batch_same(mx_ctx *c, const mx_op *o, const int *axes, int64_t size, mx_array **out, int *out_axes) {
   const mx_programs *l = o->p->branch.of;

@@ -33,8 +33,7 @@ static bool bind_call(mx_ctx *c, const mx_primitive *prim, mx_program **programs
   return ok;
 }
 
-/* -- checkpoint ------------------------------------------------------------------------------------------------------
- */
+/* -- checkpoint ---------------------------------------------------------------------------------------------------- */
 
 static bool checkpoint_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out,
                            mx_array **out_tangents) {
@@ -146,8 +145,7 @@ static bool checkpoint_transpose(mx_ctx *c, const mx_op *o, const bool *linear, 
   return ok;
 }
 
-/* -- batch: of all programs ------------------------------------------------------------------------------------------
- */
+/* -- batch: of all programs ---------------------------------------------------------------------------------------- */
 
 static mx_array **fronted(mx_ctx *c, mx_arena *a, const mx_op *o, const int *axes, int64_t size, bool all, bool *in) {
   mx_array **x = mx_take(c, a, o->n_in, sizeof *x);
@@ -191,8 +189,7 @@ static bool custom_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t siz
   return ok;
 }
 
-/* -- custom_jvp ------------------------------------------------------------------------------------------------------
- */
+/* -- custom_jvp ---------------------------------------------------------------------------------------------------- */
 
 static bool custom_jvp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out,
                            mx_array **out_tangents) {
@@ -213,8 +210,7 @@ static bool custom_jvp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents,
   return ok;
 }
 
-/* -- custom_vjp ------------------------------------------------------------------------------------------------------
- */
+/* -- custom_vjp ---------------------------------------------------------------------------------------------------- */
 
 static bool custom_vjp_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_array **out,
                            mx_array **out_tangents) {

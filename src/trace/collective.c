@@ -21,8 +21,7 @@ static bool index_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
 
 static mx_array *again(mx_ctx *c, const mx_op *o, mx_array *x) { return mx_bind1(c, o->prim, o->p, &x, 1); }
 
-/* -- derivatives: psum is its own transpose, as in JAX ---------------------------------------------------------------
- */
+/* -- derivatives: psum is its own transpose, as in JAX ------------------------------------------------------------- */
 
 static mx_array *linear_d(mx_ctx *c, const mx_op *o, int i, mx_array *g) {
   (void)i;
@@ -64,8 +63,7 @@ static mx_array *permute_transpose(mx_ctx *c, const mx_op *o, int i, mx_array *c
   return g;
 }
 
-/* -- the vmap that has the name --------------------------------------------------------------------------------------
- */
+/* -- the vmap that has the name ------------------------------------------------------------------------------------ */
 
 static mx_array *permuted(mx_ctx *c, const mx_pairs *pairs, mx_array *x) { /* x: mapped axis first */
   mx_aval a;

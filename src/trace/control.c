@@ -40,8 +40,7 @@ mx_program *mx_program_of(mx_ctx *c, mx_function f, const mx_aval *const *in, in
   return p;
 }
 
-/* -- a program as a function -----------------------------------------------------------------------------------------
- */
+/* -- a program as a function --------------------------------------------------------------------------------------- */
 
 typedef struct maker {
   const mx_program *p;
@@ -69,8 +68,7 @@ static bool eval_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_lis
   return ok;
 }
 
-/* -- jvp -------------------------------------------------------------------------------------------------------------
- */
+/* -- jvp ----------------------------------------------------------------------------------------------------------- */
 
 static bool add_tangents(mx_ctx *c, const maker *m, const mx_list *out, const mx_list *tangents, mx_list *to) {
   for (int k = 0; k < out->n; k++) {
@@ -112,8 +110,7 @@ mx_program *mx_program_jvp(mx_ctx *c, const mx_program *p, const bool *nonzero_i
   return q;
 }
 
-/* -- batch -----------------------------------------------------------------------------------------------------------
- */
+/* -- batch --------------------------------------------------------------------------------------------------------- */
 
 mx_array *mx_batch_to_front(mx_ctx *c, mx_array *x, int axis, int64_t size) {
   if (axis >= 0) return mx_move_axis(c, x, axis, 0);
@@ -157,8 +154,7 @@ mx_program *mx_program_batch(mx_ctx *c, const mx_program *p, int64_t size, const
   return q;
 }
 
-/* -- rewire ----------------------------------------------------------------------------------------------------------
- */
+/* -- rewire -------------------------------------------------------------------------------------------------------- */
 
 static bool rewire_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *to) {
   maker *m = state;
@@ -178,8 +174,7 @@ mx_program *mx_program_rewire(mx_ctx *c, const mx_program *p, int n_in, const mx
   return mx_program_of(c, (mx_function){rewire_call, &m}, in, n_in);
 }
 
-/* -- split: what is known is staged, the rest lands on a tape --------------------------------------------------------
- */
+/* -- split: what is known is staged, the rest lands on a tape ------------------------------------------------------ */
 
 static mx_array *new_input(mx_ctx *c, mx_trace *t, mx_tag tag, const mx_aval *a) {
   int32_t v = mx_program_input(c, t->program, a);

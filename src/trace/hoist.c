@@ -61,8 +61,7 @@ static void mark_used(hoisting *h) {
 
 static bool is_carry(const hoisting *h, int i) { return i >= h->s->counts[0] && i < h->s->counts[0] + h->s->counts[1]; }
 
-/* -- what is taken out: a program of the constants and slices, mapped over the steps --------------------------------
- */
+/* -- what is taken out: a program of the constants and slices, mapped over the steps ------------------------------- */
 
 static bool taken_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   const hoisting *h = state;
@@ -103,8 +102,7 @@ static bool record_taken(mx_ctx *c, mx_arena *a, mx_trace *lin, const hoisting *
   return ok;
 }
 
-/* -- what is left: the inputs that it needs, then slices of what was taken out --------------------------------------
- */
+/* -- what is left: the inputs that it needs, then slices of what was taken out ------------------------------------- */
 
 static bool left_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   const hoisting *h = state;

@@ -66,8 +66,7 @@ bool mx_dual_process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
   return ok;
 }
 
-/* -- jvp -------------------------------------------------------------------------------------------------------------
- */
+/* -- jvp ----------------------------------------------------------------------------------------------------------- */
 
 static bool split_results(mx_ctx *c, mx_trace *t, const mx_list *results, mx_list *out, mx_list *out_tangents) {
   for (int k = 0; k < results->n; k++) {
@@ -97,8 +96,7 @@ bool mx_jvp(mx_ctx *c, mx_function f, mx_array *const *primals, mx_array *const 
   return ok;
 }
 
-/* -- linearize: the tangents of a jvp are variables of a tape --------------------------------------------------------
- */
+/* -- linearize: the tangents of a jvp are variables of a tape ------------------------------------------------------ */
 
 static mx_linear *linear_new(mx_ctx *c, int n_in, int n_out) {
   mx_linear *l = mx_new(c, sizeof *l);

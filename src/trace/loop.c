@@ -42,8 +42,7 @@ static bool bind_loop(mx_ctx *c, mx_program *cond, mx_program *body, int n_cond,
   return ok;
 }
 
-/* -- jvp: the condition sees primals alone ---------------------------------------------------------------------------
- */
+/* -- jvp: the condition sees primals alone ------------------------------------------------------------------------- */
 
 static mx_program *jvp_body(mx_ctx *c, const sizes *s, bool *in, bool *out) {
   for (;;) {
@@ -128,8 +127,7 @@ static bool loop_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_ar
 }
 
 /* -- partial evaluation: the known part of the carry is computed now; the tape runs the loop whole, as checkpoint does
- * -
- */
+ * --- */
 
 typedef struct known {
   mx_program *cond, *body; /* of the known inputs; behind the results are residuals, which nobody needs */
@@ -206,8 +204,7 @@ static bool loop_transpose(mx_ctx *c, const mx_op *o, const bool *linear, mx_arr
   return false;
 }
 
-/* -- batch: where the condition depends on the example, each one stops by itself -------------------------------------
- */
+/* -- batch: where the condition depends on the example, each one stops by itself ----------------------------------- */
 
 typedef struct per_example {
   sizes s;

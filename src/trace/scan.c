@@ -55,8 +55,7 @@ static mx_program *fixed_point(mx_ctx *c, const sizes *s, maker make, void *ud, 
   }
 }
 
-/* -- jvp -------------------------------------------------------------------------------------------------------------
- */
+/* -- jvp ----------------------------------------------------------------------------------------------------------- */
 
 static mx_program *make_jvp(mx_ctx *c, const mx_program *body, void *ud, const bool *in, bool *out) {
   (void)ud;
@@ -136,8 +135,7 @@ static bool scan_jvp(mx_ctx *c, const mx_op *o, mx_array *const *tangents, mx_ar
   return ok;
 }
 
-/* -- batch -----------------------------------------------------------------------------------------------------------
- */
+/* -- batch --------------------------------------------------------------------------------------------------------- */
 
 static mx_program *make_batch(mx_ctx *c, const mx_program *body, void *ud, const bool *in, bool *out) {
   return mx_program_batch(c, body, *(int64_t *)ud, c->batching, in, out);
@@ -161,8 +159,7 @@ static bool scan_batch(mx_ctx *c, const mx_op *o, const int *axes, int64_t size,
   return ok;
 }
 
-/* -- partial evaluation ----------------------------------------------------------------------------------------------
- */
+/* -- partial evaluation -------------------------------------------------------------------------------------------- */
 
 /* Splits the body until the carry's unknown results are unknown inputs too. */
 static bool split(mx_ctx *c, const sizes *s, bool *in, bool *out, mx_program **known, mx_program **unknown) {
@@ -290,8 +287,7 @@ static bool scan_partial(mx_ctx *c, mx_trace *lin, const mx_op *o, const bool *u
   return ok;
 }
 
-/* -- transposition ---------------------------------------------------------------------------------------------------
- */
+/* -- transposition ------------------------------------------------------------------------------------------------- */
 
 /* The transposed body: constants are those that are not linear; the carry is what the linear constants have gathered
  * and the carry's cotangent; xs are the cotangents of ys and the xs that are not linear; ys are the cotangents of the

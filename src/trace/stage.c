@@ -61,8 +61,7 @@ bool mx_stage_process(mx_ctx *c, mx_trace *t, mx_op *o, mx_array **out) {
   return ok;
 }
 
-/* -- stage -----------------------------------------------------------------------------------------------------------
- */
+/* -- stage --------------------------------------------------------------------------------------------------------- */
 
 static bool stage_inputs(mx_ctx *c, mx_trace *t, const mx_aval *const *in, int n, mx_list *tracers) {
   for (int i = 0; i < n; i++) {
@@ -104,8 +103,7 @@ bool mx_stage(mx_ctx *c, mx_function f, const mx_aval *const *in, mx_array *cons
   return ok;
 }
 
-/* -- interpreting a program ------------------------------------------------------------------------------------------
- */
+/* -- interpreting a program ---------------------------------------------------------------------------------------- */
 
 /* last[v]: the equation after which v is needed no more (n_eqn: it is a result). */
 static void last_uses(const mx_program *p, int32_t *last) {

@@ -28,8 +28,7 @@ static bool add_cotangent(mx_ctx *c, walk *w, int32_t v, mx_array *g) {
   return true;
 }
 
-/* -- forwards --------------------------------------------------------------------------------------------------------
- */
+/* -- forwards ------------------------------------------------------------------------------------------------------ */
 
 static bool forward_equation(mx_ctx *c, walk *w, const mx_eqn *e) {
   for (int k = 0; k < e->n_in; k++) w->in[k] = w->env[e->in[k]];
@@ -57,8 +56,7 @@ static bool walk_forward(mx_ctx *c, walk *w) {
   return ok;
 }
 
-/* -- backwards -------------------------------------------------------------------------------------------------------
- */
+/* -- backwards ----------------------------------------------------------------------------------------------------- */
 
 static bool transpose_operands(mx_ctx *c, walk *w, const mx_eqn *e, const mx_op *o) {
   memset(w->ct_in, 0, (size_t)e->n_in * sizeof *w->ct_in);
@@ -117,8 +115,7 @@ static bool walk_back(mx_ctx *c, walk *w) {
   return ok;
 }
 
-/* -- a whole walk ----------------------------------------------------------------------------------------------------
- */
+/* -- a whole walk -------------------------------------------------------------------------------------------------- */
 
 static bool walk_begin(mx_ctx *c, walk *w, const mx_program *p, const bool *linear_in, mx_array *const *in) {
   *w = (walk){.p = p, .n_in = 1, .n_out = 1};

@@ -24,8 +24,7 @@ static void strides_of(const mx_array *x, int64_t *strides) {
   for (int i = x->aval.ndim - 1; i >= 0; i--) strides[i] = step, step *= x->aval.shape[i];
 }
 
-/* -- convolution: the plain definition -------------------------------------------------------------------------------
- */
+/* -- convolution: the plain definition ----------------------------------------------------------------------------- */
 
 typedef struct plain {
   const mx_params *p;
@@ -80,8 +79,7 @@ static mx_array *plain_conv(mx_ctx *c, const mx_array *x, const mx_array *k, con
   return y;
 }
 
-/* -- random parameters -----------------------------------------------------------------------------------------------
- */
+/* -- random parameters --------------------------------------------------------------------------------------------- */
 
 /* Padding that cuts no more than there is. */
 static void random_padding(world *w, int64_t n, int64_t *lo, int64_t *hi) {
@@ -314,8 +312,7 @@ static void test_conv_errors(void **state) {
   world_close(&w);
 }
 
-/* -- windows: the plain definition -----------------------------------------------------------------------------------
- */
+/* -- windows: the plain definition --------------------------------------------------------------------------------- */
 
 typedef struct seen { /* the elements of one window, in row-major order */
   int64_t n, cap, *at;
@@ -452,8 +449,7 @@ static void test_long_windows(void **state) {
   world_close(&w);
 }
 
-/* -- the choice ------------------------------------------------------------------------------------------------------
- */
+/* -- the choice ---------------------------------------------------------------------------------------------------- */
 
 /* JAX's rule: walking the window, what is there stays where it is at least (at most) as great. */
 static int64_t chosen(const seen *s, const double *x, bool least) {
@@ -508,8 +504,7 @@ static void test_choice(void **state) {
   world_close(&w);
 }
 
-/* -- windows under transformations -----------------------------------------------------------------------------------
- */
+/* -- windows under transformations --------------------------------------------------------------------------------- */
 
 typedef struct window_state {
   const mx_primitive *prim;

@@ -5,8 +5,7 @@
 
 #include <float.h>
 
-/* -- the plain definition --------------------------------------------------------------------------------------------
- */
+/* -- the plain definition ------------------------------------------------------------------------------------------ */
 
 static mx_dims free_axes(const mx_array *x, const mx_dims *contract, const mx_dims *batch) {
   mx_dims d = {0};
@@ -79,8 +78,7 @@ static void check_product(world *w, mx_array *x, mx_array *y, const product *p) 
   assert_same(got, reference(c, x, y, p, &got->aval), tolerance_of(got->aval.dtype));
 }
 
-/* -- axes of any kind in any order -----------------------------------------------------------------------------------
- */
+/* -- axes of any kind in any order --------------------------------------------------------------------------------- */
 
 /* Shapes of two operands with up to two axes of each kind, shuffled. */
 static product random_product(world *w, int most, mx_dims *x, mx_dims *y) {
@@ -147,8 +145,7 @@ static void test_result_dtype(void **state) {
   world_close(&w);
 }
 
-/* -- matrices: sizes for each set of loops, each side as it lies or transposed ---------------------------------------
- */
+/* -- matrices: sizes for each set of loops, each side as it lies or transposed ------------------------------------- */
 
 static mx_array *matrix(world *w, int dtype, int64_t rows, int64_t columns, int how) {
   mx_dims shape = {2, {rows, columns}}, turned = {2, {columns, rows}}, swap = {2, {1, 0}};
@@ -262,8 +259,7 @@ static void test_special_numbers(void **state) {
   world_close(&w);
 }
 
-/* -- register tiles of each instruction set, directly ----------------------------------------------------------------
- */
+/* -- register tiles of each instruction set, directly -------------------------------------------------------------- */
 
 typedef struct tiles {
   mx_isa_level isa;
@@ -370,8 +366,7 @@ static void test_tiles(void **state) {
   world_close(&w);
 }
 
-/* -- matmul ----------------------------------------------------------------------------------------------------------
- */
+/* -- matmul -------------------------------------------------------------------------------------------------------- */
 
 static void check_matmul(mx_ctx *c, mx_dims x, mx_dims y, mx_dims want) {
   mx_array *z = mx_matmul(c, mx_full(c, MLAX_FLOAT32, &x, 1), mx_full(c, MLAX_FLOAT32, &y, 2));
@@ -444,8 +439,7 @@ static void test_wrong_axes(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ----------------------------------------------------------------------------------------------- */
 
 static bool apply(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   (void)n;
@@ -483,8 +477,7 @@ static void test_batch(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------- */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;

@@ -28,8 +28,7 @@ static int tear_down(void **state) {
   return 0;
 }
 
-/* -- instruction sets ------------------------------------------------------------------------------------------------
- */
+/* -- instruction sets ---------------------------------------------------------------------------------------------- */
 
 static int sets(const mx_math_loops **math, const mx_arithmetic_loops **arithmetic, const mx_convert_loops **convert) {
 #if defined(__x86_64__)
@@ -46,8 +45,7 @@ static int sets(const mx_math_loops **math, const mx_arithmetic_loops **arithmet
   return n;
 }
 
-/* -- accuracy of float functions -------------------------------------------------------------------------------------
- */
+/* -- accuracy of float functions ----------------------------------------------------------------------------------- */
 
 static double sigmoid(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
 static double rsqrt(double x) { return 1 / sqrt(x); }
@@ -193,8 +191,7 @@ static void polygammas_are_known(void **state) {
   for (double x = -0.999; x < 1; x += 0.001) assert_true(fabs(erf(mx_special_erf_inv(x)) - x) < 4e-16);
 }
 
-/* -- integers --------------------------------------------------------------------------------------------------------
- */
+/* -- integers ------------------------------------------------------------------------------------------------------ */
 
 static int64_t floor_div(int64_t x, int64_t y) {
   if (y == 0) return 0;
@@ -301,8 +298,7 @@ static void maximum_and_minimum_order_zeros_and_pass_nan(void **state) {
   assert_true(signbit(r[0]) && signbit(r[1]) && isnan(r[2]) && isnan(r[3]) && r[4] == -INFINITY);
 }
 
-/* -- tensors ---------------------------------------------------------------------------------------------------------
- */
+/* -- tensors ------------------------------------------------------------------------------------------------------- */
 
 typedef struct tensor {
   mx_aval aval;
@@ -445,8 +441,7 @@ static void copies_are_row_major(void **state) {
   for (int i = 0; i < 8; i++) check_copy(dtypes[i % 4], 2, (int64_t[]){200 + random_int(300), 200 + random_int(300)});
 }
 
-/* -- conversions -----------------------------------------------------------------------------------------------------
- */
+/* -- conversions --------------------------------------------------------------------------------------------------- */
 
 /* Every pair of dtypes, against the one-element conversion of array/dtype.c. */
 static void check_conversion(int from, int to, const double *values, int n) {

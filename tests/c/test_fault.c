@@ -29,8 +29,7 @@ enum { FRAMES = 64, LEVELS = 24, SECONDS = 120, REPEATS = 4, LUA_SLACK = 8 << 10
 typedef enum { ONCE, EPISODE, ONWARDS, N_MODE } fault_mode;
 static const char *const mode_names[] = {"once", "episode", "onwards"};
 
-/* -- the allocator: counts what Lua and the engine ask for, and fails it
- * --------------------------------------------------- */
+/* -- the allocator: counts what Lua and the engine ask for, and fails it ------------------------------------------- */
 
 typedef struct request {
   void *p;
@@ -142,8 +141,7 @@ static void gate_close(gate *g, mlax_engine *e) {
   g->n_places = g->cap_places = 0;
 }
 
-/* -- the state of all cases
- * -------------------------------------------------------------------------------------------------- */
+/* -- the state of all cases ---------------------------------------------------------------------------------------- */
 
 static gate the_gate;
 static mlax_engine *engine;
@@ -217,8 +215,7 @@ static int close_cases(void **state) {
   return 0;
 }
 
-/* -- one case
- * ------------------------------------------------------------------------------------------------------------------ */
+/* -- one case ------------------------------------------------------------------------------------------------------ */
 
 static size_t engine_live(mlax_engine *e) {
   mlax_memory_info m;
@@ -398,9 +395,7 @@ static void test_every_public_function_has_a_case(void **state) {
   if (*lua_tostring(L, -1)) fail_msg("no case in tests/fault/cases.lua: %s", lua_tostring(L, -1));
 }
 
-/* -- loading
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* -- loading ------------------------------------------------------------------------------------------------------- */
 
 static const char load_code[] =
     "local mlax = require 'mlax'\n"
@@ -462,9 +457,7 @@ static void test_loading(void **state) {
   alarm(0);
 }
 
-/* -- all
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* -- all ----------------------------------------------------------------------------------------------------------- */
 
 /* The names of the cases, in order; the list ends with NULL. */
 static char **case_names(void) {

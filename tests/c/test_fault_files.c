@@ -12,8 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-/* -- the file table ---------------------------------------------------------------------------------------------------
- */
+/* -- the file table ------------------------------------------------------------------------------------------------ */
 
 static struct {
   long count, at, failed; /* calls since armed; the one that fails, 0: none */
@@ -73,8 +72,7 @@ static void arm(long at, bool onwards) {
   disk.onwards = onwards;
 }
 
-/* -- the cases --------------------------------------------------------------------------------------------------------
- */
+/* -- the cases ----------------------------------------------------------------------------------------------------- */
 
 static mlax_engine *engine;
 static lua_State *L;
@@ -154,8 +152,7 @@ static void test_cases(void **state) {
   }
 }
 
-/* -- what stood there -------------------------------------------------------------------------------------------------
- */
+/* -- what stood there ---------------------------------------------------------------------------------------------- */
 
 static const char saver_code[] = "local path, kind = ...\n"
                                  "local write = kind == 'save' and mlax.save\n"

@@ -131,8 +131,7 @@ static void test_memory_limit(void **state) {
   free(data);
 }
 
-/* -- the host's own allocator
- * --------------------------------------------------------------------------------------------- */
+/* -- the host's own allocator -------------------------------------------------------------------------------------- */
 
 typedef struct own_heap {
   long left; /* allocations until the first that fails */
@@ -179,8 +178,7 @@ static void test_failing_allocator(void **state) {
   }
 }
 
-/* -- threads, fork
- * ---------------------------------------------------------------------------------------------------------- */
+/* -- threads, fork ------------------------------------------------------------------------------------------------- */
 
 static void *share(void *arg) {
   for (int i = 0; i < 20000; i++) mlax_array_release(mlax_array_retain(arg));

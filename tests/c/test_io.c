@@ -11,8 +11,7 @@
 #include <cmocka.h>
 #include <zlib.h>
 
-/* -- an engine whose allocator counts, fails on purpose and forgets nothing
- * -------------------------------------------------- */
+/* -- an engine whose allocator counts, fails on purpose and forgets nothing ---------------------------------------- */
 
 typedef struct heap {
   long calls, fail_at; /* fail_at 0: never; the n-th call and all after it fail */
@@ -65,8 +64,7 @@ static void assert_failed(mlax_status status, const char *text) {
   mx_clear(&ctx);
 }
 
-/* -- files made here
- * --------------------------------------------------------------------------------------------------- */
+/* -- files made here ----------------------------------------------------------------------------------------------- */
 
 static size_t gzip_of(const void *bytes, size_t size, void *to, size_t room) {
   z_stream z = {0};
@@ -103,8 +101,7 @@ static void csv_refused(const char *text, size_t size, const char *why) {
 }
 #define CSV_REFUSED(data, why) csv_refused(data, sizeof(data) - 1, why)
 
-/* -- IDX
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- IDX ----------------------------------------------------------------------------------------------------------- */
 
 static void test_idx_types(void **state) {
   (void)state;
@@ -163,8 +160,7 @@ static void test_idx_every_prefix(void **state) {
   mx_release(x);
 }
 
-/* -- gzip
- * -------------------------------------------------------------------------------------------------------------- */
+/* -- gzip ---------------------------------------------------------------------------------------------------------- */
 
 /* Ten megabytes of zeros in ten kilobytes, in front of which a header says how many are meant. */
 static void test_gzip_bomb(void **state) {
@@ -221,8 +217,7 @@ static void test_gzip_members_and_damage(void **state) {
   assert_failed(MLAX_FORMAT, "no gzip data");
 }
 
-/* -- CSV
- * --------------------------------------------------------------------------------------------------------------- */
+/* -- CSV ----------------------------------------------------------------------------------------------------------- */
 
 static void check_csv(const char *text, mx_csv_options o, int64_t rows, int64_t columns, const double *want) {
   mx_csv_table t;
@@ -331,8 +326,7 @@ static void test_csv_long_lines(void **state) {
   free(text);
 }
 
-/* -- numbers
- * ----------------------------------------------------------------------------------------------------------- */
+/* -- numbers ------------------------------------------------------------------------------------------------------- */
 
 static void test_numbers(void **state) {
   (void)state;
@@ -382,8 +376,7 @@ static void test_numbers_other_locale(void **state) {
   setlocale(LC_NUMERIC, "C");
 }
 
-/* -- files, want of memory
- * --------------------------------------------------------------------------------------------- */
+/* -- files, want of memory ----------------------------------------------------------------------------------------- */
 
 static void test_missing_files(void **state) {
   (void)state;

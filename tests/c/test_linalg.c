@@ -2,8 +2,7 @@
  */
 #include "arrays.h"
 
-/* -- the operations, with every result in one number or matrix ------------------------------------------------------
- */
+/* -- the operations, with every result in one number or matrix ----------------------------------------------------- */
 
 static bool add(mx_ctx *c, mx_list *out, mx_array *x) { return x && mx_list_add(c, out, x); }
 

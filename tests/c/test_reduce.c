@@ -2,8 +2,7 @@
  * transformations. */
 #include "arrays.h"
 
-/* -- the plain definition --------------------------------------------------------------------------------------------
- */
+/* -- the plain definition ------------------------------------------------------------------------------------------ */
 
 typedef enum { SUM, PROD, MAX, MIN, ANY, ALL, KINDS } kind;
 
@@ -118,8 +117,7 @@ static void check_reduce(world *w, kind k, mx_array *x, const mx_dims *axes) {
   assert_same(got, want, tolerance_of(k, want->aval.dtype));
 }
 
-/* -- small, of any layout --------------------------------------------------------------------------------------------
- */
+/* -- small, of any layout ------------------------------------------------------------------------------------------ */
 
 /* Small factors, so that products stay finite. */
 static mx_array *factors(world *w, mx_array *x, kind k) {
@@ -214,8 +212,7 @@ static void test_nan(void **state) {
   world_close(&w);
 }
 
-/* -- positions -------------------------------------------------------------------------------------------------------
- */
+/* -- positions ----------------------------------------------------------------------------------------------------- */
 
 static void check_position(world *w, mx_array *x, int axis, bool max) {
   mx_dims shape = mx_dims_shape(&x->aval), axes = {1, {axis}};
@@ -252,8 +249,7 @@ static void test_positions(void **state) {
   world_close(&w);
 }
 
-/* -- scans -----------------------------------------------------------------------------------------------------------
- */
+/* -- scans --------------------------------------------------------------------------------------------------------- */
 
 static mx_array *scan(mx_ctx *c, kind k, mx_array *x, int axis, bool reverse) {
   static mx_array *(*const f[])(mx_ctx *, mx_array *, int, bool) = {mx_cumsum, mx_cumprod, mx_cummax, mx_cummin};
@@ -308,8 +304,7 @@ static void test_scans(void **state) {
   world_close(&w);
 }
 
-/* -- normalisation ---------------------------------------------------------------------------------------------------
- */
+/* -- normalisation ------------------------------------------------------------------------------------------------- */
 
 typedef enum { LOGSUMEXP, SOFTMAX, LOG_SOFTMAX } form;
 
@@ -387,8 +382,7 @@ static void test_moments(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ----------------------------------------------------------------------------------------------- */
 
 typedef struct application {
   int what; /* a reduction, 10 + a scan, 20 + a normalisation, 30 mean, 31 variance, 40 argmax */
@@ -517,8 +511,7 @@ static void test_batch(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------- */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;

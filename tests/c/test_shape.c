@@ -3,8 +3,7 @@
 #include "../../src/device/device.h"
 #include "arrays.h"
 
-/* -- positions -------------------------------------------------------------------------------------------------------
- */
+/* -- positions ----------------------------------------------------------------------------------------------------- */
 
 static void next(const mx_dims *shape, int64_t *at) {
   for (int i = (int)shape->n - 1; i >= 0; i--) {
@@ -48,8 +47,7 @@ static void check_moves(world *w, const mx_primitive *prim, const mx_params *p, 
   free(a), free(b), free(d);
 }
 
-/* -- views -----------------------------------------------------------------------------------------------------------
- */
+/* -- views --------------------------------------------------------------------------------------------------------- */
 
 static int64_t lead; /* how many axes a broadcast puts before */
 
@@ -160,8 +158,7 @@ static void test_reshape_shares(void **state) {
   world_close(&w);
 }
 
-/* -- concat, pad, iota -----------------------------------------------------------------------------------------------
- */
+/* -- concat, pad, iota --------------------------------------------------------------------------------------------- */
 
 static void check_concat(world *w, int dtype) {
   mx_ctx *c = &w->ctx;
@@ -299,8 +296,7 @@ static void test_wrong_shapes(void **state) {
   world_close(&w);
 }
 
-/* -- transformations -------------------------------------------------------------------------------------------------
- */
+/* -- transformations ----------------------------------------------------------------------------------------------- */
 
 typedef struct application {
   int what;
@@ -379,8 +375,7 @@ static void test_batch(void **state) {
   world_close(&w);
 }
 
-/* -- failing allocations ---------------------------------------------------------------------------------------------
- */
+/* -- failing allocations ------------------------------------------------------------------------------------------- */
 
 static bool use_all(mlax_engine *e, void *arg) {
   (void)arg;

@@ -19,9 +19,7 @@
 
 enum { THREADS = 4 };
 
-/* -- helpers
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* -- helpers ------------------------------------------------------------------------------------------------------- */
 
 static mlax_engine *engine_new(mlax_options options) {
   mlax_engine *e;
@@ -82,9 +80,7 @@ static size_t live(mlax_engine *e) {
   return m.live;
 }
 
-/* -- threads
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* -- threads ------------------------------------------------------------------------------------------------------- */
 
 static const char work_code[] =
     "local x = mlax.array{1, 2, 3}\n"
@@ -170,8 +166,7 @@ static void test_a_state_wanders_between_threads(void **state) {
   lua_close(L);
 }
 
-/* -- arrays between states
- * ----------------------------------------------------------------------------------------------------- */
+/* -- arrays between states ----------------------------------------------------------------------------------------- */
 
 static void test_arrays_pass_between_states(void **state) {
   (void)state;
@@ -295,8 +290,7 @@ static void test_closing_in_any_order(void **state) {
   }
 }
 
-/* -- errors where it hurts
- * ----------------------------------------------------------------------------------------------------- */
+/* -- errors where it hurts ----------------------------------------------------------------------------------------- */
 
 static void test_an_error_inside_nested_transformations(void **state) {
   (void)state;
@@ -384,8 +378,7 @@ static void test_coroutines(void **state) {
   lua_close(L);
 }
 
-/* -- stopping
- * ------------------------------------------------------------------------------------------------------------------ */
+/* -- stopping ------------------------------------------------------------------------------------------------------ */
 
 static void *interrupt_soon(void *engine) {
   nanosleep(&(struct timespec){0, 30000000}, NULL);
@@ -470,9 +463,7 @@ static void test_poll(void **state) {
   mlax_engine_release(e);
 }
 
-/* -- memory
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* -- memory -------------------------------------------------------------------------------------------------------- */
 
 static void test_memory_limit(void **state) {
   (void)state;
@@ -514,9 +505,7 @@ static void test_the_collector_is_the_hosts(void **state) {
   mlax_engine_release(e);
 }
 
-/* -- fork
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* -- fork ---------------------------------------------------------------------------------------------------------- */
 
 static int in_child(lua_State *L) {
   if (luaL_dostring(L, "return x + 1") == LUA_OK) return 2;

@@ -53,8 +53,7 @@ static void put_number(maker *m, uint64_t v, int bytes) {
   for (int i = 0; i < bytes; i++, v >>= 8) put(m, &(char){(char)v}, 1);
 }
 
-/* -- safetensors -----------------------------------------------------------------------------------------------------
- */
+/* -- safetensors --------------------------------------------------------------------------------------------------- */
 
 /* A file of this header (its length told as `length`, 0: as it is) and `elements` bytes. */
 static void tensors_make(maker *m, const char *header, uint64_t length, size_t elements) {
@@ -216,8 +215,7 @@ static void test_good_tensors(void **state) {
   mx_table_free(engine, &t);
 }
 
-/* -- files -----------------------------------------------------------------------------------------------------------
- */
+/* -- files --------------------------------------------------------------------------------------------------------- */
 
 static char path[] = "/tmp/mlax-tensors-XXXXXX";
 
@@ -403,8 +401,7 @@ static void test_want_of_memory(void **state) {
   }
 }
 
-/* -- npy -------------------------------------------------------------------------------------------------------------
- */
+/* -- npy ----------------------------------------------------------------------------------------------------------- */
 
 static mx_array *npy(const maker *m) {
   mx_source s = mx_source_of("f.npy", m->data, m->n);
@@ -502,8 +499,7 @@ static void test_hostile_npy(void **state) {
   assert_true(heap.peak < 1 << 20);
 }
 
-/* -- zip -------------------------------------------------------------------------------------------------------------
- */
+/* -- zip ----------------------------------------------------------------------------------------------------------- */
 
 /* What two headers of an entry say; each number can be made to lie. */
 typedef struct lies {

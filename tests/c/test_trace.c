@@ -11,8 +11,7 @@
 
 #include <cmocka.h>
 
-/* -- functions under test --------------------------------------------------------------------------------------------
- */
+/* -- functions under test ------------------------------------------------------------------------------------------ */
 
 /* f(x) = sum(sin(x) * x): f' = cos(x) x + sin(x), f'' = 2 cos(x) - x sin(x) */
 static bool f_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
@@ -39,8 +38,7 @@ static bool grad_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_lis
 }
 static const mx_function grad_f = {grad_call, NULL};
 
-/* -- fixtures --------------------------------------------------------------------------------------------------------
- */
+/* -- fixtures ------------------------------------------------------------------------------------------------------ */
 
 typedef struct world {
   mlax_engine *engine;
@@ -86,8 +84,7 @@ static const double points[3] = {0.3, -1.2, 2.0};
 static double d1(double x) { return cos(x) * x + sin(x); }
 static double d2(double x) { return 2 * cos(x) - x * sin(x); }
 
-/* -- tests -----------------------------------------------------------------------------------------------------------
- */
+/* -- tests --------------------------------------------------------------------------------------------------------- */
 
 static void test_jvp(void **state) {
   mx_ctx *c = &((world *)*state)->c;
@@ -192,8 +189,7 @@ static void test_program_text(void **state) {
   mx_program_release(p);
 }
 
-/* -- wrong use -------------------------------------------------------------------------------------------------------
- */
+/* -- wrong use ----------------------------------------------------------------------------------------------------- */
 
 static bool leak_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   (void)n;
@@ -235,8 +231,7 @@ static void test_error_inside(void **state) {
   test_gradient(state);
 }
 
-/* -- every allocation fails once -------------------------------------------------------------------------------------
- */
+/* -- every allocation fails once ----------------------------------------------------------------------------------- */
 
 static bool sweep_body(mlax_engine *e, void *arg) {
   mx_ctx c;

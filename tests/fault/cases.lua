@@ -671,7 +671,7 @@ case("mlax.data.mnist", function()
 end)
 each("mlax.data.", mlax.data, "digits iris wine breast_cancer diabetes", function(f) return assert(f()) end)
 
-local tensors, npy, npz, run = folder .. ".safetensors", folder .. ".npy", folder .. ".npz", folder .. ".run"
+local tensors, npy, npz, checkpoints = folder .. ".safetensors", folder .. ".npy", folder .. ".npz", folder .. ".run"
 local stored = {w = a, layers = {nn.Dense(key, 2)}, n = 3, rate = 0.5, key = key}
 stored.layers[1](a)
 assert(mlax.save(tensors, stored))
@@ -695,8 +695,8 @@ case("mlax.io.npy.load_bytes", function() return assert(mlax.io.npy.load_bytes(n
 case("mlax.io.npz.save", function() return assert(mlax.io.npz.save(npz, {x = a, y = ints}, {compress = true})) end)
 case("mlax.io.npz.load", function() return assert(mlax.io.npz.load(npz)) end)
 case("mlax.io.npz.load_bytes", function() return assert(mlax.io.npz.load_bytes(npz_bytes)) end)
-local manager = assert(mlax.checkpoint_manager(run, {keep = 2}))
-case("mlax.checkpoint_manager", function() return tostring(assert(mlax.checkpoint_manager(run, {keep = 2}))) end)
+local manager = assert(mlax.checkpoint_manager(checkpoints, {keep = 2}))
+case("mlax.checkpoint_manager", function() return tostring(assert(mlax.checkpoint_manager(checkpoints, {keep = 2}))) end)
 case("checkpoint_manager.save", function()
   for step = 1, 3 do assert(manager:save(step, {w = a, step = step})) end
   assert(#assert(manager:steps()) == 2)
@@ -720,6 +720,42 @@ case("mlax.plot.scatter", function() mlax.plot.scatter(v, v, quiet) end)
 case("mlax.plot.hist", function() mlax.plot.hist(v, {write = sink, width = 40, bins = 3}) end)
 case("mlax.plot.image", function() mlax.plot.image(a, {write = sink, width = 20}) end)
 case("mlax.plot.confusion", function() mlax.plot.confusion(metrics.confusion_matrix(labels, labels, 3), {write = sink}) end)
+
+-- -- linear algebra --------------------------------------------------------------------------------------------------------
+
+local linalg = mlax.linalg
+local spd = mlax.array{{4, 1, 0}, {1, 3, 1}, {0, 1, 2}}
+local batched = mlax.stack({spd, spd + mlax.eye(3)}, 1)
+
+-- Eagerly, its gradient, and compiled over a batch. reduced(x): a scalar from the function of x.
+local function each_way(run, reduced)
+  return run(spd), mlax.grad(reduced)(spd), mlax.jit(mlax.vmap(mlax.grad(reduced)))(batched)
+end
+
+for name in ("cholesky inv det norm"):gmatch("%S+") do
+  local f = linalg[name]
+  case("mlax.linalg." .. name, function() return each_way(f, function(x) return f(x):sum() end) end)
+end
+case("mlax.linalg.solve", function()
+  return each_way(function(x) return linalg.solve(x, v) end, function(x) return linalg.solve(x, v):sum() end)
+end)
+case("mlax.linalg.triangular_solve", function()
+  local function solve(x) return linalg.triangular_solve(x, v, {lower = true}) end
+  return each_way(solve, function(x) return solve(x):sum() end)
+end)
+for name in ("slogdet qr svd eigh lstsq"):gmatch("%S+") do
+  local f = linalg[name]
+  local function run(x)
+    if name == "lstsq" then return (f(x, v)) end
+    return f(x)
+  end
+  case("mlax.linalg." .. name, function()
+    return each_way(run, function(x)
+      local p, q = run(x)
+      return p:sum() + (q and q:sum() or 0)
+    end)
+  end)
+end
 
 -- -- debugging -----------------------------------------------------------------------------------------------------------
 
@@ -865,7 +901,9 @@ function cases.uncovered()
   local _ = rawget(mlax, "progress") or mlax.progress
   pcall(function() return mlax.no_such_name end) -- loads what is merged into mlax
   local found = {}
-  local namespaces = {lax = 1, tree = 1, random = 1, nn = 1, optim = 1, losses = 1, metrics = 1, data = 1, plot = 1, io = 1}
+  local namespaces = {
+    lax = 1, linalg = 1, tree = 1, random = 1, nn = 1, optim = 1, losses = 1, metrics = 1, data = 1, plot = 1, io = 1, debug = 1,
+  }
   walk(found, "mlax.", mlax, setmetatable({module = true}, {__index = namespaces}))
   local own = {functional = true, initializers = true}
   for name in pairs(namespaces) do walk(found, "mlax." .. name .. ".", mlax[name], own) end

@@ -44,6 +44,13 @@
 -- @param x an array, or a number
 -- @usage print(mlax.lax.polygamma(1, mlax.array{1}))   --> float32[1] [1.64493]
 
+--- How the logarithm of a gamma variable moves with its parameter, at a fixed quantile: -(dF/da) / (dF/d ln x), F the distribution
+-- function. Implicit reparametrisation (Figurnov, Mohamed, Mnih 2018), which makes `random.gamma` differentiable.
+-- @function loggamma_grad
+-- @param a the parameter, > 0
+-- @param log_x the logarithm of the variable
+-- @usage print(mlax.allclose(mlax.lax.loggamma_grad(mlax.array{1}, 0), 1.1736, {rtol = 1e-4}))   --> bool[] true
+
 --- The bits that both have; what `x & y` calls.
 -- @function and
 -- @param x integers or booleans

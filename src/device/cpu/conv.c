@@ -59,8 +59,7 @@ static int64_t even_step(const order *o, const int64_t *stride, bool *ok) {
   return step;
 }
 
-/* -- the plan ---------------------------------------------------------------------------------------------------------
- */
+/* -- the plan ------------------------------------------------------------------------------------------------------ */
 
 /* Copying costs per element, roughly: the start of a run, and single elements. */
 static double cost_of(const runs *r) { return 8.0 / (double)r->length + (r->x == 1 || r->x == -1 ? 0.25 : 1.0); }
@@ -112,8 +111,7 @@ static void order_axes(conv *v) {
   if (!columns_even) v->form.b_row = -1;
 }
 
-/* -- panels -----------------------------------------------------------------------------------------------------------
- */
+/* -- panels -------------------------------------------------------------------------------------------------------- */
 
 static void copy_elements(char *to, const char *from, int64_t stride, int64_t size, int64_t n) {
   if (stride == 1) memcpy(to, from, (size_t)(n * size));
@@ -165,8 +163,7 @@ static void fill_panel(const conv *v, const char *x, int64_t m0, int64_t m1, int
   }
 }
 
-/* -- tiles ------------------------------------------------------------------------------------------------------------
- */
+/* -- tiles --------------------------------------------------------------------------------------------------------- */
 
 /* Own tiles, or BLAS, can add to what is there; the rest is done row by row, in one sum. */
 static bool is_own(const conv *v) { return mx_own_tiles(v->dtype) != NULL; }
@@ -272,8 +269,7 @@ static void add_chunk(void *arg, int i) {
   for (int64_t g = lo; g < hi; g++) add_parts(j, g);
 }
 
-/* -- all tiles --------------------------------------------------------------------------------------------------------
- */
+/* -- all tiles ----------------------------------------------------------------------------------------------------- */
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -350,8 +346,7 @@ static bool multiply(mx_ctx *c, const conv *v) {
   return ok;
 }
 
-/* -- the kernel's layout ----------------------------------------------------------------------------------------------
- */
+/* -- the kernel's layout ------------------------------------------------------------------------------------------- */
 
 /* Whether the loops that will be used can read w as it lies. */
 static bool reads_kernel(const conv *v) {
@@ -384,8 +379,7 @@ static void *pack_kernel(mx_ctx *c, conv *v, bool groups_last, size_t *bytes) {
   return p;
 }
 
-/* -- groups of single channels ----------------------------------------------------------------------------------------
- */
+/* -- groups of single channels ------------------------------------------------------------------------------------- */
 
 typedef struct channels {
   const conv *v;
@@ -468,8 +462,7 @@ static bool run_conv(mx_ctx *c, conv v) {
   return ok;
 }
 
-/* -- holes ------------------------------------------------------------------------------------------------------------
- */
+/* -- holes --------------------------------------------------------------------------------------------------------- */
 
 static int64_t common_divisor(int64_t a, int64_t b) {
   while (b) {
@@ -508,8 +501,7 @@ static bool run_remainders(mx_ctx *c, const conv *v, const mx_few *holes, int i)
   return true;
 }
 
-/* -- the device's function --------------------------------------------------------------------------------------------
- */
+/* -- the device's function ----------------------------------------------------------------------------------------- */
 
 /* An operand in the dtype that is worked in; *memory: scratch, or NULL where it is read as it lies. */
 static bool ready(mx_ctx *c, const mx_tensor *t, int dtype, mx_tensor *to, int64_t *strides, void **memory,

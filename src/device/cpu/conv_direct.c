@@ -24,8 +24,7 @@ int64_t mx_conv_direct_unit(const conv *v) {
   return by_columns(v) && v->k_order.length[last] >= LEAST_RUN ? v->k_order.length[last] : 0;
 }
 
-/* -- rows -------------------------------------------------------------------------------------------------------------
- */
+/* -- rows ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct window { /* an element of it: what it adds to the position in x */
   int64_t at[MX_MAX_SPATIAL];
@@ -99,8 +98,7 @@ static void rows_of_windows(const conv_part *t, int64_t k, const window *windows
   }
 }
 
-/* -- columns ----------------------------------------------------------------------------------------------------------
- */
+/* -- columns ------------------------------------------------------------------------------------------------------- */
 
 /* The run that begins with window k, for place m; false: it is outside. */
 static bool find_stretch(const conv_part *t, const place *m, const place *k, int64_t index, mx_run *to) {

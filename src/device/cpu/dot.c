@@ -9,8 +9,7 @@
 
 #include <stdlib.h>
 
-/* -- operands ---------------------------------------------------------------------------------------------------------
- */
+/* -- operands ------------------------------------------------------------------------------------------------------ */
 
 static void operand_set(mx_dot_operand *o, const mx_tensor *t) {
   o->aval = *t->aval;
@@ -65,8 +64,7 @@ static bool operand_pack(mx_ctx *c, mx_dot_operand *o, const mx_dims *order) {
   return true;
 }
 
-/* -- axes -------------------------------------------------------------------------------------------------------------
- */
+/* -- axes ---------------------------------------------------------------------------------------------------------- */
 
 static void free_axes(int ndim, const mx_dims *contract, const mx_dims *batch, mx_dims *to) {
   unsigned bound = 0;
@@ -178,8 +176,7 @@ static bool make_readable(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_ava
   return plan(d, p, out) || mx_fail(c, MLAX_STATE, "axes of a packed operand do not merge") != NULL;
 }
 
-/* -- the kernel -------------------------------------------------------------------------------------------------------
- */
+/* -- the kernel ---------------------------------------------------------------------------------------------------- */
 
 static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
 

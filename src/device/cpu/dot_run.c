@@ -70,8 +70,7 @@ bool mx_dot_reads(const mx_dot *d, const mx_gemm *f, bool second) {
   }
 }
 
-/* -- one tile ---------------------------------------------------------------------------------------------------------
- */
+/* -- one tile ------------------------------------------------------------------------------------------------------ */
 
 static void blas_tile(const mx_dot *d, const mx_gemm *g, mx_tile t) {
   bool a_turned = g->a_col != 1, b_turned = g->b_col != 1;
@@ -146,8 +145,7 @@ static void run_chunk(void *arg, int i) {
   if (j->use == USE_BLAS) mx_serial_end(threads);
 }
 
-/* -- all tiles --------------------------------------------------------------------------------------------------------
- */
+/* -- all tiles ----------------------------------------------------------------------------------------------------- */
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

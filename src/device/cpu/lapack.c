@@ -60,8 +60,7 @@ int mx_lapack_gesdd(bool wide, bool full, int m, int n, void *a, void *s, void *
   return info;
 }
 
-/* -- work memory: the answer to a query comes as a floating point number, in float32 perhaps rounded down
- * -------------------------- */
+/* -- work memory: the answer to a query comes as a floating point number, in float32 perhaps rounded down ---------- */
 
 static int wanted(bool wide, const void *answer, double least) {
   double w = wide ? *(const double *)answer : (double)*(const float *)answer * (1 + 1e-6);
@@ -93,7 +92,7 @@ int mx_lapack_gesdd_lwork(bool wide, bool full, int m, int n) {
   return wanted(wide, &answer, 4 * k * k + 7 * k + longer);
 }
 
-/* -- BLAS --------------------------------------------------------------------------------------------------------- */
+/* -- BLAS -------------------------------------------------------------------------------------------------------- */
 
 void mx_blas_trsm(bool wide, bool lower, bool transpose, bool unit, int n, int m, const void *a, int lda, void *b) {
   enum CBLAS_UPLO u = lower ? CblasLower : CblasUpper;

@@ -24,8 +24,7 @@ enum {
   GATHER = 4096  /* bytes that are made contiguous at a time */
 };
 
-/* -- the plan ---------------------------------------------------------------------------------------------------------
- */
+/* -- the plan ------------------------------------------------------------------------------------------------------ */
 
 typedef struct plan {
   const mx_fold_loops *loops;
@@ -120,8 +119,7 @@ static void plan_rows(plan *p) {
   p->leaf = LEAF;
 }
 
-/* -- one block --------------------------------------------------------------------------------------------------------
- */
+/* -- one block ----------------------------------------------------------------------------------------------------- */
 
 static void fill(const plan *p, char *acc, int64_t n) {
   for (int64_t i = 0; i < n; i++) memcpy(acc + i * p->size, p->identity, (size_t)p->size);
@@ -231,8 +229,7 @@ static void store(const plan *p, const block *b, const char *acc) {
   for (int64_t j = 0; j < b->width; j++) memcpy(b->to + j * b->stride, acc + j * p->size, (size_t)p->size);
 }
 
-/* -- all blocks -------------------------------------------------------------------------------------------------------
- */
+/* -- all blocks ---------------------------------------------------------------------------------------------------- */
 
 typedef struct job {
   const plan *p;
@@ -296,8 +293,7 @@ static bool run_blocks(mx_ctx *c, const plan *p, double bytes) {
   return true;
 }
 
-/* -- thin -------------------------------------------------------------------------------------------------------------
- */
+/* -- thin ---------------------------------------------------------------------------------------------------------- */
 
 /* The longest kept axis is walked, in stretches that stay in the cache while each reduced position adds to them;
  * or each result is made at once of a dense run. */
@@ -349,8 +345,7 @@ static void run_thin(mx_ctx *c, const plan *p, double bytes) {
   mx_parallel(c->engine, j.n_chunks, thin_chunk, &j);
 }
 
-/* -- the kernel -------------------------------------------------------------------------------------------------------
- */
+/* -- the kernel ---------------------------------------------------------------------------------------------------- */
 
 static mx_fold_op op_of(const mx_primitive *prim) {
   switch (prim->id) {

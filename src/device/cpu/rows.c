@@ -87,8 +87,7 @@ static void fold_rows(const mx_instruction *i, int64_t rows, int64_t cols, const
   }
 }
 
-/* -- joining rows ----------------------------------------------------------------------------------------------------
- */
+/* -- joining rows -------------------------------------------------------------------------------------------------- */
 
 static bool joins_rows(const mx_instruction *i) { return i->kind == MX_DO_COLUMNS || i->kind == MX_DO_TOTAL; }
 
@@ -159,8 +158,7 @@ static void store_joined(const job *j) {
   }
 }
 
-/* -- running ---------------------------------------------------------------------------------------------------------
- */
+/* -- running ------------------------------------------------------------------------------------------------------- */
 
 static void run_block(const mx_code *code, int64_t rows, const void **value, char *acc, char *part) {
   for (const mx_instruction *i = code->ins, *end = i + code->n_ins; i < end; i++) {

@@ -4,8 +4,7 @@
 
 #define NS_PER_BYTE 0.1
 
-/* -- strided copies into strided places -------------------------------------------------------------------------------
- */
+/* -- strided copies into strided places ---------------------------------------------------------------------------- */
 
 typedef struct copy_job {
   char *to;
@@ -69,8 +68,7 @@ static void copy_strided(mx_ctx *c, const mx_aval *a, char *to, const int64_t *t
   mx_parallel(c->engine, j.n_chunks, copy_chunk, &j);
 }
 
-/* -- iota -------------------------------------------------------------------------------------------------------------
- */
+/* -- iota ---------------------------------------------------------------------------------------------------------- */
 
 #define COUNT(DTYPE, T, VALUE)                                                                                         \
   case DTYPE:                                                                                                          \
@@ -110,8 +108,7 @@ static bool iota(const mx_kernel_args *a) {
   return true;
 }
 
-/* -- concat, pad ------------------------------------------------------------------------------------------------------
- */
+/* -- concat, pad --------------------------------------------------------------------------------------------------- */
 
 static bool concat(mx_ctx *c, const mx_kernel_args *a) {
   int64_t strides[MX_MAX_NDIM];
@@ -162,8 +159,7 @@ static bool pad(mx_ctx *c, const mx_kernel_args *a) {
   return true;
 }
 
-/* -- views ------------------------------------------------------------------------------------------------------------
- */
+/* -- views --------------------------------------------------------------------------------------------------------- */
 
 /* The row-major copy of what would be a view; a reshape that is none keeps the row-major order of its operand. */
 static bool copy_view(mx_ctx *c, const mx_kernel_args *a) {

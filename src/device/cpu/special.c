@@ -27,8 +27,8 @@ double mx_special_digamma(double x) {
   return r + log(x) - 0.5 / x - z * s;
 }
 
-/* Hurwitz's zeta(s, x) = sum of (x + k)^-s over k >= 0, for s > 1 and x > 0: term by term up to 10 + s, then by Euler and
- * Maclaurin: x^(1-s) / (s-1) + x^-s / 2 + sum of B_2j / (2j)! s (s+1) ... (s+2j-2) x^(1-s-2j). */
+/* Hurwitz's zeta(s, x) = sum of (x + k)^-s over k >= 0, for s > 1 and x > 0: term by term up to 10 + s, then by Euler
+ * and Maclaurin: x^(1-s) / (s-1) + x^-s / 2 + sum of B_2j / (2j)! s (s+1) ... (s+2j-2) x^(1-s-2j). */
 static double zeta(double s, double x) {
   static const double ratio[] = {/* B_2j / (2j)! */ 1.0 / 12,
                                  -1.0 / 720,

@@ -51,8 +51,7 @@ typedef struct row {
   } best;
 } row;
 
-/* -- the plan ---------------------------------------------------------------------------------------------------------
- */
+/* -- the plan ------------------------------------------------------------------------------------------------------ */
 
 static bool stands_still(const axis *a) {
   return a->window == 1 && a->stride == 1 && a->lo == 0 && a->x_dilation == 1 && a->n == a->out;
@@ -113,8 +112,7 @@ static void plan(walk *w, const mx_params *p, const mx_tensor *x, const mx_aval 
   choose_cut(w);
 }
 
-/* -- walking a window -------------------------------------------------------------------------------------------------
- */
+/* -- walking a window ---------------------------------------------------------------------------------------------- */
 
 static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 static int64_t ceil_div(int64_t a, int64_t b) { return -floor_div(-a, b); }
@@ -177,8 +175,7 @@ static void visit(row *r, int level, const char *x, int64_t place, join f) {
   }
 }
 
-/* -- what is done with a row ------------------------------------------------------------------------------------------
- */
+/* -- what is done with a row --------------------------------------------------------------------------------------- */
 
 static void fold_run(row *r, const run *u, const char *x, int64_t place) {
   const walk *w = r->w;
@@ -254,8 +251,7 @@ static void choose_row(row *r) {
   else move_wide(r);
 }
 
-/* -- all rows ---------------------------------------------------------------------------------------------------------
- */
+/* -- all rows ------------------------------------------------------------------------------------------------------ */
 
 static void run_row(row *r, int64_t segment) {
   const walk *w = r->w;
@@ -300,8 +296,7 @@ static void run_all(mx_ctx *c, walk *w, const mx_params *p, const mx_aval *place
   mx_parallel(c->engine, w->n_chunks, run_chunk, w);
 }
 
-/* -- kernels ----------------------------------------------------------------------------------------------------------
- */
+/* -- kernels ------------------------------------------------------------------------------------------------------- */
 
 static mx_fold_op op_of(const mx_primitive *prim) {
   switch (prim->id) {

@@ -3,8 +3,7 @@
 
 #define UNROLL _Pragma("GCC unroll 16")
 
-/* -- row by row: integers, bool, and what is too long for BLAS --------------------------------------------------------
- */
+/* -- row by row: integers, bool, and what is too long for BLAS ----------------------------------------------------- */
 
 #define TERM(T, x, y) ((T)((T)(x) * (T)(y)))
 #define BY_ROWS(NAME, T, JOIN, TERM)                                                                                   \
@@ -37,8 +36,7 @@ BY_ROWS(gemm_64, uint64_t, +, TERM)
 BY_ROWS(gemm_single, float, +, TERM)
 BY_ROWS(gemm_double, double, +, TERM)
 
-/* -- a matrix and a vector --------------------------------------------------------------------------------------------
- */
+/* -- a matrix and a vector ----------------------------------------------------------------------------------------- */
 
 enum {
   ROW_BYTES = 128, /* partial sums of a row: the same lanes everywhere */

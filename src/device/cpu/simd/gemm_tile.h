@@ -45,8 +45,7 @@ static int64_t part_length(int64_t n, int64_t most, int64_t unit) {
   return (each + unit - 1) / unit * unit;
 }
 
-/* -- registers --------------------------------------------------------------------------------------------------------
- */
+/* -- registers ----------------------------------------------------------------------------------------------------- */
 
 typedef struct micro {
   const mx_run *runs, *end;
@@ -134,8 +133,7 @@ typedef void (*micro_loop)(const micro *t);
 static const micro_loop micros[2][2][ROWS + 1] = {{MICRO_ROW(thin_rows), MICRO_ROW(thin_columns)},
                                                   {MICRO_ROW(rows), MICRO_ROW(columns)}};
 
-/* -- packing ----------------------------------------------------------------------------------------------------------
- */
+/* -- packing ------------------------------------------------------------------------------------------------------- */
 
 typedef T quad __attribute__((vector_size(4 * sizeof(T))));
 
@@ -188,8 +186,7 @@ static void pack(const T *from, int64_t row, int64_t col, int64_t depth, int64_t
       for (int64_t j = 0; j < n; j++) to[k * width + j] = from[k * row + j * col];
 }
 
-/* -- caches -----------------------------------------------------------------------------------------------------------
- */
+/* -- caches -------------------------------------------------------------------------------------------------------- */
 
 /* A group of columns, of a part of k, of some rows. */
 typedef struct place {
@@ -352,8 +349,7 @@ static size_t scratch_bytes(const mx_gemm *g, mx_tile t) {
   return (size_t)elements * sizeof(T);
 }
 
-/* -- rows from several places -----------------------------------------------------------------------------------------
- */
+/* -- rows from several places -------------------------------------------------------------------------------------- */
 
 static void run_tile(const mx_run_tile *w) {
   micro t = {.runs = w->runs, .end = w->runs + w->n_runs, .a_col = w->a_col, .b_row = w->b_row, .c_row = w->c_row};

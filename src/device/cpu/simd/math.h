@@ -38,8 +38,7 @@ MX_INLINE double f64_of_bits(int64_t i) {
 
 MX_INLINE float f32_scale(int32_t n) { return f32_of_bits((int32_t)(((uint32_t)n + 127) << 23)); } /* 2^n */
 
-/* -- float inside ----------------------------------------------------------------------------------------------------
- */
+/* -- float inside -------------------------------------------------------------------------------------------------- */
 
 /* e^x = 2^n e^r, |r| <= ln2 / 2; two factors of 2^(n/2) reach into the subnormal numbers and beyond the greatest. */
 MX_INLINE float f32_exp(float x) {
@@ -133,8 +132,7 @@ MX_INLINE float f32_erf(float a) {
   return f32_saturate(x * p / q, a, 3.925f);
 }
 
-/* -- double inside ---------------------------------------------------------------------------------------------------
- */
+/* -- double inside ------------------------------------------------------------------------------------------------- */
 
 /* e^x for -700 < x < 700 to 1e-14; beyond, as at the end: past all floats. NaN stays: one that came from a float has
  * nothing in the bits that reach its exponent. */

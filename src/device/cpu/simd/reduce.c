@@ -175,8 +175,7 @@ FOLD_INT(uint64_t, 0, UINT64_MAX)
 FOLD_REAL(float)
 FOLD_REAL(double)
 
-/* -- positions ------------------------------------------------------------------------------------------------------
- */
+/* -- positions ----------------------------------------------------------------------------------------------------- */
 
 /* first: find the extreme, then where it is first, a stretch at a time; NaN is found as what differs from itself. */
 #define ARG(NAME, T, BETTER)                                                                                           \
@@ -218,8 +217,7 @@ ARG_BOTH(uint64_t)
 ARG_BOTH(float)
 ARG_BOTH(double)
 
-/* -- table ----------------------------------------------------------------------------------------------------------
- */
+/* -- table --------------------------------------------------------------------------------------------------------- */
 
 #define LOOPS(NAME)                                                                                                    \
   { fold_##NAME, rows_##NAME, thin_##NAME, brief_##NAME }
