@@ -70,6 +70,7 @@ typedef struct mx_ctx {
   bool (*print)(void *ud, const struct mx_kernel_args *call); /* api's: debug_print; NULL without Lua */
   void *ud;
   bool nans;              /* mlax.debug.nans: every operation is asked whether it made a NaN */
+  unsigned passes_off;    /* mlax.debug.passes: a bit for each pass of compile/ that is switched off */
   struct mx_sites *sites; /* interned file:line strings, see mx_site_* */
 } mx_ctx;
 
