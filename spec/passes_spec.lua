@@ -155,6 +155,26 @@ describe("simplify, of what moves elements,", function()
     stays("concat slice", function(a, b) return mlax.concat({a, b}, 1)["2:3"] end, x, y)
   end)
 
+  it("puts together what is padded side by side, and keeps the sign of zero that a sum has", function()
+    local function side(k) return {k, 9 - k} end
+    local function f(a, b) return mlax.pad(a, {side(0)}) + mlax.pad(b, {side(9)}) end
+    becomes("pad pad add", "add add concat", f, odd, odd:flip(1))
+    becomes("pad pad add", "pad pad add", function(a, b) return mlax.pad(a, {side(0)}) + mlax.pad(b, {side(8)}) end, odd, odd)
+    local ints = mlax.range(1, 9)
+    becomes("pad pad add", "concat", f, ints, ints * 2)
+  end)
+
+  it("makes the gradient of a split one array put together", function()
+    local g = mlax.grad(function(a)
+      local p, q, r = a:split(3, -1)
+      return (p * q * r:sin()):sum()
+    end)
+    local text = optimized(g, x)
+    assert.is_nil(text:find("pad", 1, true))
+    assert.matches("concat", text, 1, true)
+    same_bits(g, mlax.array{{0.0, -0.0, 1}, {-0.0, -1, 0.0}})
+  end)
+
   it("sees axes of length 1", function()
     becomes("transpose", "reshape", function(a) return a:transpose{2, 1, 3} end, x:reshape{2, 1, 3})
     becomes("reduce_max", "reshape", function(a) return a:max(2) end, odd:reshape{9, 1})

@@ -42,8 +42,10 @@ bool mx_pass_sink(mx_rewrite *r, const mx_node *n, int32_t *out);     /* sink.c 
 bool mx_pass_cse(mx_rewrite *r, const mx_node *n, int32_t *out);      /* cse.c */
 bool mx_pass_hoist(mx_rewrite *r, const mx_node *n, int32_t *out);    /* hoist.c */
 
-/* A part of simplify: what moves elements without computing. (simplify_shape.c) */
+/* Parts of simplify: what moves elements without computing (simplify_shape.c); sums of padded arrays (simplify_pad.c).
+ */
 bool mx_simplify_shape(mx_rewrite *r, const mx_node *n, int32_t *out);
+bool mx_simplify_pads(mx_rewrite *r, const mx_node *n, int32_t *out);
 
 /* -- writing (rewrite.c) ------------------------------------------------------------------------------------------- */
 

@@ -54,9 +54,10 @@ bool mx_rewrite_append(mx_rewrite *r, const mx_node *n, int32_t *out) {
 
 int32_t mx_rewrite_make(mx_rewrite *r, const mx_primitive *prim, const mx_params *p, const int32_t *in, int n_in,
                         uint32_t site) {
-  const mx_aval *avals[8];
+  const mx_aval *few[8], **avals = n_in <= 8 ? few : scratch(r, n_in, sizeof *avals);
   mx_aval aval;
   int32_t out = -1;
+  if (!avals) return -1;
   for (int k = 0; k < n_in; k++) {
     if (in[k] < 0) return -1;
     avals[k] = mx_aval_at(r, in[k]);

@@ -66,7 +66,8 @@ static bool simplify_add(const simplifying *s, int32_t x, int32_t y) {
   if (is_equal(s->r, x, zero)) return is_value(s, y);
   int32_t nx = under(s->r, x, MX_PRIM_neg), ny = under(s->r, y, MX_PRIM_neg);
   if (ny >= 0) return is_op(s, &mx_prim_sub, x, ny);
-  return nx >= 0 && is_op(s, &mx_prim_sub, y, nx);
+  if (nx >= 0) return is_op(s, &mx_prim_sub, y, nx);
+  return mx_simplify_pads(s->r, s->n, s->out);
 }
 
 /* x - 0 = x. x - -y = x + y */
