@@ -215,12 +215,12 @@ static mx_plan *plan_new(mx_ctx *c, mx_program *program, bool owned) {
 mx_plan *mx_plan_new(mx_ctx *c, mx_program *program) { return plan_new(c, program, false); }
 
 static void free_owned(void *plan) { mx_plan_release(plan); }
+void (*mx_plan_free)(void *plan) = free_owned;
 
 mx_plan *mx_plan_of(mx_ctx *c, mx_program *program) {
   _Atomic(void *) *at = &program->plan[c->nans];
   mx_plan *p = atomic_load(at);
   if (p) return p;
-  mx_plan_free = free_owned;
   p = plan_new(c, program, true);
   void *none = NULL;
   if (!p || atomic_compare_exchange_strong(at, &none, p)) return p;
