@@ -62,7 +62,7 @@ end
 local function stays(before, f, ...) becomes(before, before, f, ...) end
 
 local inf, nan = math.huge, 0 / 0
-local odd = mlax.array{0.0, -0.0, 1.5, -2.25, inf, -inf, nan, 1e-45, 3e38}
+local odd = mlax.array{0.0, -0.0, 1.5, -2.25, inf, -inf, nan, 2e-38, 3e38}
 local x, y = mlax.array{{1.5, -2, 3}, {0.25, 5, -6}}, mlax.array{{2, 3, -1}, {7, 0.5, 1}}
 
 describe("simplify", function()

@@ -51,6 +51,22 @@ static bool try_view(mx_ctx *c, mx_plan *p, const mx_eqn *e, bool *done) {
   return mx_plan_slot(c, p, e->out, base->root, base->offset + offset, strides);
 }
 
+enum { PREPARED = 8 }; /* operands and results, at most */
+
+/* What the kernel can find out before there are data. */
+static bool prepare(mx_ctx *c, mx_plan *p, mx_step *s) {
+  mx_tensor all[PREPARED];
+  int n = s->n_in + s->n_out;
+  if (n > PREPARED) return true;
+  for (int t = 0; t < n; t++) {
+    int32_t v = p->tensor_vars[s->tensors + t];
+    all[t] = (mx_tensor){NULL, p->program->avals[v], p->slots[v].strides, p->slots[v].contiguous};
+  }
+  mx_kernel_args args = {.prim = s->eqn->prim, .p = s->eqn->params, .n_in = s->n_in, .n_out = s->n_out};
+  args.in = all, args.out = all + s->n_in;
+  return mx_cpu.prepare(c, &args, &p->memory, &s->prepared);
+}
+
 static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   mx_step *s = &p->steps[p->n_steps];
   *s = (mx_step){
@@ -64,7 +80,7 @@ static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
     p->tensor_vars[p->n_tensors++] = v;
   }
   p->n_steps++;
-  return true;
+  return prepare(c, p, s);
 }
 
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
@@ -225,6 +241,7 @@ static void free_owned(void *plan) {
     mx_plan_release(p);
   }
 }
+void (*mx_plan_free)(void *plan) = free_owned;
 
 /* The plans of a program are a list that only grows, at its head: one for each choice of passes. */
 mx_plan *mx_plan_of(mx_ctx *c, mx_program *program) {
@@ -234,7 +251,6 @@ mx_plan *mx_plan_of(mx_ctx *c, mx_program *program) {
   for (;;) {
     while (p && p->passes_off != off) p = p->next;
     if (p) break;
-    mx_plan_free = free_owned;
     if (!made && !(made = plan_new(c, program, true))) return NULL;
     made->next = head;
     if (atomic_compare_exchange_strong(&program->plan, &head, made)) return made;

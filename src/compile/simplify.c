@@ -1,5 +1,6 @@
 /* simplify.c: algebra that holds for every bit of every result, NaN, infinities and the sign of zero included: x + 0 is
- * not x where x is -0, and x * 0 is not 0. Simpler: fewer operations, or cheaper ones. */
+ * not x where x is -0, and x * 0 is not 0. (Subnormal numbers count as zero in kernels: here one may stay what it is.)
+ * Simpler: fewer operations, or cheaper ones. */
 #include "optimize_impl.h"
 
 #include <math.h>

@@ -769,12 +769,12 @@ end)
 -- Every pass finds something; what it makes is freed, and printed.
 case("mlax.debug.passes", function()
   assert(mlax.debug.passes("fusion") and mlax.debug.passes().cse)
-  local double = mlax.custom_jvp(function(x) return x * 2 end, function(p, t) return p[1] * 2, t[1] * 2 end)
+  local twice = mlax.custom_jvp(function(x) return x * 2 end, function(p, t) return p[1] * 2, t[1] * 2 end)
   local w = mlax.ones{3, 16}
   local f = mlax.jit(function(x)
     local c, ys = mlax.scan(function(h, y) return h * w:exp():sum() + y:matmul(w):sum(), h end, x:sum() / 8, x)
     local n = mlax.while_loop(function(h) return h:lt(w:sum()) end, function(h) return h + w:exp():sum() end, c)
-    return double(-(-x)) + mlax.array{1, 2, 3}:sin(), x:broadcast_to{4, 2, 3}:astype("bfloat16"), ys * n, ys * n
+    return twice(-(-x)) + mlax.array{1, 2, 3}:sin(), x:broadcast_to{4, 2, 3}:astype("bfloat16"), ys * n, ys * n
   end)
   return tostring(f:program(a, {optimized = true})), f(a)
 end)
