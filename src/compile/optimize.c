@@ -47,16 +47,19 @@ static bool rewrite(mx_rewrite *r, const mx_program *p) {
   return mx_program_finish(r->c, r->to, &none);
 }
 
-/* What a trace around does not see: the passes compute with values of their own. */
+/* What a trace around does not see: the passes compute with values of their own. A plan may be made inside a kernel,
+ * that of a loop; operations begin anew there. */
 static mx_program *run_passes(mx_ctx *c, const mx_program *p, unsigned on) {
   mx_rewrite r = {.c = c, .on = on, .to = mx_program_new(c), .memory.engine = c->engine};
   struct mx_trace *trace = c->trace;
   struct mx_profile *profile = c->profile;
   uint32_t site = c->site;
   int mark = mx_frame_mark(c);
+  bool within = mx_host_begin(c);
   c->trace = NULL, c->profile = NULL;
   bool ok = r.to && rewrite(&r, p);
   c->trace = trace, c->profile = profile, c->site = site;
+  mx_host_end(c, within);
   mx_frame_release(c, mark);
   mx_rewrite_free(&r);
   if (ok) return r.to->optimized = true, r.to;
