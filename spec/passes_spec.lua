@@ -326,6 +326,35 @@ describe("hoist", function()
     assert.matches("^scan", optimized(one, w, xs["1:1"]))
   end)
 
+  it("makes one product of those that are only added up", function()
+    local function f(s, g)
+      local c, ys = mlax.scan(function(c, a)
+        local d = (a[2] + c[2]):tanh()
+        return {c[1] + a[1].T:matmul(d), d * 0.5}, d
+      end, {mlax.ones{16, 8}, mlax.zeros{4, 8}}, {s, g})
+      return c[1], c[2], ys
+    end
+    local s, g = mlax.random.normal(key, {5, 4, 16}), mlax.random.normal(key, {5, 4, 8})
+    assert.matches("scan add tanh mul dot_general add$", (optimized(f, s, g):gsub("transpose ", "")))
+    like_unhoisted(f, s, g)
+    local function kept(t) -- the sum is read at each step
+      return (mlax.scan(function(c, a) return c + (a.T * c:sum()):matmul(a) end, mlax.ones{16, 16}, t))
+    end
+    assert.matches("scan.*dot_general add$", optimized(kept, s))
+    like_unhoisted(kept, s)
+  end)
+
+  it("gives each result of a scan once, and hands on what was there before", function()
+    local function f(s)
+      local c, ys = mlax.scan(function(c, a) return c + a:sum(), {c, a, c, c:sin(), a} end, mlax.zeros{}, s)
+      return c, table.unpack(ys, 1, 3)
+    end
+    local text = tostring(mlax.jit(f):program(xs, {optimized = true}))
+    assert.are.equal(2, select(2, text:match("\n    ([^\n]*) = scan"):gsub(":", ""))) -- the carry, and what it was
+    assert.is_nil(text:find("sin", 1, true))
+    like_unhoisted(f, xs)
+  end)
+
   it("takes out of while loops what is the same at each step", function()
     local function f(a, m)
       return mlax.while_loop(function(c) return c:sum():lt(a:exp():sum()) end, function(c) return c + m:matmul(m):sum() + 1 end, a)

@@ -31,6 +31,7 @@ typedef struct mx_rewrite {
 typedef struct mx_node {
   mx_op op;
   const int32_t *in;
+  const int32_t *readers; /* by result: how many operands it is; NULL: not known */
   uint32_t site;
 } mx_node;
 
@@ -46,6 +47,25 @@ bool mx_pass_hoist(mx_rewrite *r, const mx_node *n, int32_t *out);    /* hoist.c
  */
 bool mx_simplify_shape(mx_rewrite *r, const mx_node *n, int32_t *out);
 bool mx_simplify_pads(mx_rewrite *r, const mx_node *n, int32_t *out);
+
+/* Parts of hoist, for scans (hoist_scan.c): the body of a loop that is being divided. */
+typedef struct mx_hoisting {
+  mx_rewrite *r;
+  const mx_node *n;
+  mx_body body;            /* its program is optimized; a reference */
+  int64_t length;          /* of a scan; 0: not known */
+  const int32_t *operands; /* by input of the body */
+  const bool *stays;       /* by variable: must not be taken out; NULL: any may */
+  int32_t *env;            /* by variable of the body: what was written for it, or -1 */
+  mx_program *left;        /* a reference */
+  int32_t *left_in;        /* its operands */
+  int counts[3];
+} mx_hoisting;
+bool mx_hoist_start(mx_hoisting *h, mx_program *body); /* optimizes it */
+bool mx_hoist_taken(mx_hoisting *h);                   /* chooses, and writes what is taken out */
+bool mx_hoist_left(mx_hoisting *h, const bool *gone, const int32_t *outs, int n_out);
+void mx_hoist_end(mx_hoisting *h);
+bool mx_hoist_scan(mx_rewrite *r, const mx_node *n, int32_t *out);
 
 /* -- writing (rewrite.c) ------------------------------------------------------------------------------------------- */
 

@@ -82,8 +82,12 @@ void mx_rewrite_free(mx_rewrite *r) {
 
 /* -- reading ------------------------------------------------------------------------------------------------------- */
 
-static bool rewrite_equation(mx_rewrite *r, const mx_program *p, const mx_eqn *e, int32_t *map, int32_t *in) {
-  mx_node n = {.op = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out}, .in = in, .site = e->site};
+static bool rewrite_equation(mx_rewrite *r, const mx_program *p, const mx_eqn *e, const int32_t *readers, int32_t *map,
+                             int32_t *in) {
+  mx_node n = {.op = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out},
+               .in = in,
+               .readers = readers + e->out,
+               .site = e->site};
   for (int k = 0; k < e->n_in; k++) in[k] = map[e->in[k]];
   if (e->n_out == 1) n.op.out_aval = p->avals[e->out];
   else {
@@ -118,7 +122,7 @@ bool mx_rewrite_program(mx_rewrite *r, const mx_program *p, const int32_t *in, i
     if ((map[p->n_in + k] = mx_rewrite_const(r, p->consts[k])) < 0) return false;
   for (int i = 0; i < p->n_eqn; i++) {
     const mx_eqn *e = &p->eqns[i];
-    if (!rewrite_equation(r, p, e, map, operands)) return false;
+    if (!rewrite_equation(r, p, e, readers, map, operands)) return false;
     for (int k = 0; k < e->n_out; k++) r->readers[map[e->out + k]] += readers[e->out + k];
   }
   for (int k = 0; k < p->n_out; k++) outs[k] = map[p->outs[k]];

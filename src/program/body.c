@@ -101,44 +101,55 @@ static bool is_chosen(mx_ctx *c, mx_arena *a, const mx_body *b, const mx_eqn *e,
   for (int k = 0; avals && k < e->n_in; k++) avals[k] = b->p->avals[e->in[k]];
   mx_op o = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = 1, .in_aval = avals};
   o.out_aval = b->p->avals[e->out];
-  return avals && choice(ud, &o, b->kind[e->out]);
+  return avals && choice(ud, e, &o, b->kind[e->out]);
 }
 
-/* Marks what the results need, back to inputs and to what is taken out; of that, what nobody needs stays where it is.
- */
-static void mark_used(mx_body *b) {
+/* Marks what these results need, back to inputs and to what is taken out. */
+static void mark_used(mx_body *b, const int32_t *outs, int n_out) {
   const mx_program *p = b->p;
-  for (int k = 0; k < p->n_out; k++) b->used[p->outs[k]] = true;
+  memset(b->used, 0, (size_t)p->n_var);
+  for (int k = 0; k < n_out; k++) b->used[outs[k]] = true;
   for (int i = p->n_eqn - 1; i >= 0; i--) {
     const mx_eqn *e = &p->eqns[i];
     bool needed = mx_eqn_is_ordered(e), taken = e->n_out == 1 && b->taken[e->out];
     for (int k = 0; k < e->n_out; k++) needed |= b->used[e->out + k];
-    if (taken) b->n_taken[b->kind[e->out]] += b->taken[e->out] = needed;
     for (int k = 0; needed && !taken && k < e->n_in; k++) b->used[e->in[k]] = true;
   }
 }
 
-bool mx_body_choose(mx_ctx *c, mx_arena *a, mx_body *b, mx_body_choice choice, void *ud) {
+/* What nobody needs stays where it is. */
+static void drop_unused(mx_body *b) {
+  for (int v = 0; v < b->p->n_var; v++)
+    if (b->taken[v] && !b->used[v]) b->taken[v] = false;
+    else if (b->taken[v]) b->n_taken[b->kind[v]]++;
+}
+
+bool mx_body_sort(mx_ctx *c, mx_arena *a, mx_body *b) {
   const mx_program *p = b->p;
   b->kind = mx_arena_alloc(c, a, (size_t)p->n_var + 1);
   b->taken = mx_arena_alloc(c, a, (size_t)p->n_var + 1);
   b->used = mx_arena_alloc(c, a, (size_t)p->n_var + 1);
   if (!b->kind || !b->taken || !b->used) return false;
   for (int i = b->n_const; i < p->n_in; i++) b->kind[i] = i < b->n_const + b->n_carry ? MX_BODY_CARRIED : MX_BODY_STEP;
+  for (int i = 0; i < p->n_eqn; i++) memset(b->kind + p->eqns[i].out, kind_of(b, &p->eqns[i]), p->eqns[i].n_out);
+  return true;
+}
+
+bool mx_body_choose(mx_ctx *c, mx_arena *a, mx_body *b, mx_body_choice choice, void *ud) {
+  const mx_program *p = b->p;
   for (int i = 0; i < p->n_eqn; i++) {
     const mx_eqn *e = &p->eqns[i];
-    mx_body_kind kind = kind_of(b, e);
-    memset(b->kind + e->out, kind, e->n_out);
-    if (kind != MX_BODY_CARRIED) b->taken[e->out] = is_chosen(c, a, b, e, choice, ud);
+    if (e->n_out == 1 && b->kind[e->out] != MX_BODY_CARRIED) b->taken[e->out] = is_chosen(c, a, b, e, choice, ud);
   }
-  mark_used(b);
+  mark_used(b, p->outs, p->n_out);
+  drop_unused(b);
   return !mx_failed(c);
 }
 
-static int add_taken(const mx_body *b, mx_body_kind kind, int32_t *to) {
+static int add_taken(const mx_body *b, mx_body_kind kind, bool only_used, int32_t *to) {
   int n = 0;
   for (int v = b->p->n_in + b->p->n_const; v < b->p->n_var; v++)
-    if (b->taken[v] && b->kind[v] == kind) to[n++] = v;
+    if (b->taken[v] && b->kind[v] == kind && (!only_used || b->used[v])) to[n++] = v;
   return n;
 }
 
@@ -149,20 +160,22 @@ mx_program *mx_body_taken(mx_ctx *c, mx_arena *a, const mx_body *b, mx_body_kind
   if (!outs || !*in) return NULL;
   for (int i = 0; i < b->p->n_in; i++)
     if (b->kind[i] <= kind) (*in)[(*n)++] = i;
-  int n_out = add_taken(b, kind, outs);
+  int n_out = add_taken(b, kind, false, outs);
   return mx_program_part(c, b->p, *in, *n, outs, n_out, false);
 }
 
-mx_program *mx_body_left(mx_ctx *c, mx_arena *a, const mx_body *b, int32_t **in, int counts[3]) {
+mx_program *mx_body_left(mx_ctx *c, mx_arena *a, mx_body *b, const bool *gone, const int32_t *outs, int n_out,
+                         int32_t **in, int counts[3]) {
   int n = 0, n_in = b->p->n_in, first = 0;
   *in = mx_arena_alloc(c, a, (size_t)(n_in + b->n_taken[0] + b->n_taken[1] + 1) * sizeof **in);
   if (!*in) return NULL;
+  mark_used(b, outs, n_out);
   for (int g = 0; g < 3; g++, first = n) {
     mx_body_kind kind = g == 0 ? MX_BODY_SAME : g == 1 ? MX_BODY_CARRIED : MX_BODY_STEP;
     for (int i = 0; i < n_in; i++)
-      if (b->kind[i] == kind && (b->used[i] || g == 1)) (*in)[n++] = i;
-    if (g != 1) n += add_taken(b, kind, *in + n);
+      if (b->kind[i] == kind && (g == 1 ? !gone || !gone[i] : b->used[i])) (*in)[n++] = i;
+    if (g != 1) n += add_taken(b, kind, true, *in + n);
     counts[g] = n - first;
   }
-  return mx_program_part(c, b->p, *in, n, b->p->outs, b->p->n_out, true);
+  return mx_program_part(c, b->p, *in, n, outs, n_out, true);
 }

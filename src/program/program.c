@@ -1,7 +1,6 @@
 /* program.c: building, finishing and checking programs. */
 #include "program.h"
 
-
 /* -- programs inside params ---------------------------------------------------------------------------------------- */
 
 mx_programs *mx_programs_new(mx_ctx *c, int n, mx_program *const *items) {

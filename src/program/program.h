@@ -121,21 +121,23 @@ typedef struct mx_body {
   const mx_program *p;
   int n_const, n_carry;
   uint8_t *kind;  /* by variable: mx_body_kind */
-  bool *taken;    /* by variable: the result of an equation that is taken out, and that what is left needs */
+  bool *taken;    /* by variable: the result of an equation that is taken out, and that somebody needs */
   bool *used;     /* by variable: what is left needs it */
   int n_taken[2]; /* by kind */
 } mx_body;
 /* Whether the equation is worth to be taken out, where it can be. */
-typedef bool (*mx_body_choice)(void *ud, const mx_op *o, mx_body_kind kind);
+typedef bool (*mx_body_choice)(void *ud, const mx_eqn *e, const mx_op *o, mx_body_kind kind);
+bool mx_body_sort(mx_ctx *c, mx_arena *a, mx_body *b); /* finds the kinds; then */
 bool mx_body_choose(mx_ctx *c, mx_arena *a, mx_body *b, mx_body_choice choice, void *ud);
 /* Heavy: it takes many operations for each element of its result. */
 bool mx_op_is_heavy(const mx_op *o);
 /* What is taken out of a kind: a program of the variables in[0..*n-1] of the body, constants or (STEP) slices too; its
  * results are the taken ones in order. */
 mx_program *mx_body_taken(mx_ctx *c, mx_arena *a, const mx_body *b, mx_body_kind kind, int32_t **in, int *n);
-/* What is left: of the constants it needs and what was taken of them, the carry, the slices and what was taken of
- * those: so many in counts[3]. */
-mx_program *mx_body_left(mx_ctx *c, mx_arena *a, const mx_body *b, int32_t **in, int counts[3]);
+/* What is left, with the variables outs as results: of the constants it needs and what was taken of them, the carry
+ * (but those inputs with gone[i]; NULL: all), the slices and what was taken of those: so many in counts[3]. */
+mx_program *mx_body_left(mx_ctx *c, mx_arena *a, mx_body *b, const bool *gone, const int32_t *outs, int n_out,
+                         int32_t **in, int counts[3]);
 
 /* ask */
 bool mx_program_check(mx_ctx *c, const mx_program *p); /* every invariant; fails with MLAX_STATE */

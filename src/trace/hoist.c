@@ -9,8 +9,8 @@
  * are run. */
 #include "control_impl.h"
 
-static bool is_heavy(void *ud, const mx_op *o, mx_body_kind kind) {
-  (void)ud, (void)kind;
+static bool is_heavy(void *ud, const mx_eqn *e, const mx_op *o, mx_body_kind kind) {
+  (void)ud, (void)e, (void)kind;
   return o->prim->transpose && mx_op_is_heavy(o);
 }
 
@@ -39,10 +39,10 @@ static bool record_taken(mx_ctx *c, mx_arena *a, mx_trace *lin, const mx_body *b
   return ok;
 }
 
-static bool leave(mx_ctx *c, mx_arena *a, const mx_body *b, mx_array *const *env, mx_taped_scan *s) {
+static bool leave(mx_ctx *c, mx_arena *a, mx_body *b, mx_array *const *env, mx_taped_scan *s) {
   int32_t *in;
   int counts[3];
-  mx_program *left = mx_body_left(c, a, b, &in, counts);
+  mx_program *left = mx_body_left(c, a, b, NULL, b->p->outs, b->p->n_out, &in, counts);
   if (!left) return false;
   mx_program_release(s->body);
   s->body = left;
@@ -54,7 +54,7 @@ static bool leave(mx_ctx *c, mx_arena *a, const mx_body *b, mx_array *const *env
 
 bool mx_scan_hoist(mx_ctx *c, mx_arena *a, mx_trace *lin, mx_taped_scan *s) {
   mx_body b = {.p = s->body, .n_const = s->counts[0], .n_carry = s->counts[1]};
-  if (!mx_body_choose(c, a, &b, is_heavy, NULL)) return false;
+  if (!mx_body_sort(c, a, &b) || !mx_body_choose(c, a, &b, is_heavy, NULL)) return false;
   if (b.n_taken[MX_BODY_SAME] + b.n_taken[MX_BODY_STEP] == 0 || s->length < 2) return true;
   mx_array **env = mx_take(c, a, s->body->n_var, sizeof *env);
   for (int i = 0; env && i < s->body->n_in; i++) env[i] = s->x[i];
