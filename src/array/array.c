@@ -1,7 +1,6 @@
 /* array.c: making, counting and reading arrays; the frame of temporaries; the public functions of mlax.h. */
 #include "array.h"
 
-
 /* True where this reference was the last. Who holds the only one shares the count with nobody: it need not be written.
  */
 static bool was_last(atomic_int *refs) {

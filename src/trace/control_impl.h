@@ -13,6 +13,10 @@ mx_program *mx_program_of(mx_ctx *c, mx_function f, const mx_aval *const *in, in
 /* Interprets p; checks of positions are made only where pred (a bool scalar) holds. */
 bool mx_program_eval_where(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_array *pred, mx_array **out);
 
+/* The equations of p whose operands are there, for the results that are not yet: env has an entry a variable, NULL
+ * where there is no value. */
+bool mx_program_eval_given(mx_ctx *c, const mx_program *p, mx_array **env);
+
 /* A scan that is about to be recorded on a tape: its body, its operands, the numbers of constants, carry and xs. */
 typedef struct mx_taped_scan {
   mx_program *body; /* owned */
@@ -21,6 +25,10 @@ typedef struct mx_taped_scan {
   int64_t length;
 } mx_taped_scan;
 bool mx_scan_hoist(mx_ctx *c, mx_arena *a, mx_trace *lin, mx_taped_scan *s); /* hoist.c */
+
+/* Of a scan's body that was split: drops residuals (the last results of `known`, the last inputs of `unknown`) that
+ * `unknown` can cheaply compute of the others. Replaces both programs. (residuals.c) */
+bool mx_scan_thin(mx_ctx *c, mx_program **known, mx_program **unknown, int n_known_out);
 
 /* x with its mapped axis first; repeated there where axis is -1. */
 mx_array *mx_batch_to_front(mx_ctx *c, mx_array *x, int axis, int64_t size);

@@ -166,6 +166,24 @@ bool mx_program_eval(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_arr
   return mx_program_eval_where(c, p, in, NULL, out);
 }
 
+bool mx_program_eval_given(mx_ctx *c, const mx_program *p, mx_array **env) {
+  uint32_t site = c->site;
+  bool ok = true;
+  mx_arena a = {c->engine, NULL};
+  for (int k = 0; k < p->n_const; k++) env[p->n_in + k] = p->consts[k];
+  for (int i = 0; ok && i < p->n_eqn; i++) {
+    const mx_eqn *e = &p->eqns[i];
+    mx_array **operands = mx_take(c, &a, e->n_in, sizeof *operands);
+    bool ready = operands && !env[e->out];
+    for (int k = 0; ready && k < e->n_in; k++) ready = (operands[k] = env[e->in[k]]) != NULL;
+    c->site = e->site;
+    ok = operands && (!ready || mx_bind(c, e->prim, e->params, operands, e->n_in, env + e->out, e->n_out));
+  }
+  c->site = site;
+  mx_arena_release(&a);
+  return ok;
+}
+
 bool mx_program_eval_where(mx_ctx *c, const mx_program *p, mx_array *const *in, mx_array *pred, mx_array **out) {
   int widest = 2; /* and one for a predicate */
   for (int i = 0; i < p->n_eqn; i++)
