@@ -48,7 +48,7 @@ typedef void (*mx_stage_fn)(void); /* its real type depends on the instruction s
 
 /* A stage whose operands are values, or spilled values -1, -2, ... */
 typedef struct mx_stage_form {
-  mx_stage_fn run;
+  mx_stage_fn run, same; /* same: instead, where m[0] is an operand of one value; NULL: run */
   int16_t m[2];
 } mx_stage_form;
 

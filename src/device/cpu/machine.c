@@ -93,7 +93,7 @@ static int64_t run_stages(const mx_code *code, int64_t n, const void *const *val
   if (whole == 0) return 0;
   for (int i = 0; i < code->n_stages; i++) {
     const mx_stage_form *f = &code->stages[i];
-    stages[i].run = f->run;
+    stages[i].run = f->same && is_spread(operands, code, f->m[0]) ? f->same : f->run;
     for (int k = 0; k < 2; k++) {
       bool spilled = f->m[k] < 0;
       stages[i].m[k] = spilled ? spills + (-f->m[k] - 1) * set->lanes * 4 : value[f->m[k]];

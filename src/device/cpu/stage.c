@@ -20,7 +20,7 @@ static bool is_result(const mx_code *code, int v) {
 static void emit(staging *s, mx_stage_fn run, int m0, int m1) {
   mx_code *code = &s->b->code;
   if (!run || code->n_stages == MX_MAX_STAGES) s->fits = false;
-  else s->b->stages[code->n_stages++] = (mx_stage_form){run, {(int16_t)m0, (int16_t)m1}};
+  else s->b->stages[code->n_stages++] = (mx_stage_form){run, NULL, {(int16_t)m0, (int16_t)m1}};
 }
 
 static void spill(staging *s, int v) {
@@ -66,6 +66,7 @@ static void compute(staging *s, const mx_instruction *i) {
   } else {
     load(s, x);
     emit(s, s->set->forward[i->prim], s->place[y], 0);
+    if (s->fits) s->b->stages[s->b->code.n_stages - 1].same = s->set->same[i->prim];
   }
   s->acc = i->out;
 }

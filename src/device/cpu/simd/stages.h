@@ -21,6 +21,7 @@ typedef struct mx_stages {
   int lanes; /* of a chunk */
   /* acc = f(acc), acc = f(acc, m0), acc = f(m0, acc); NULL: not here. Comparisons give truth values. */
   mx_stage_fn unary[MX_PRIM_COUNT], forward[MX_PRIM_COUNT], backward[MX_PRIM_COUNT];
+  mx_stage_fn same[MX_PRIM_COUNT]; /* forward where m0 is one number in all lanes; NULL: as forward */
   mx_stage_fn load, load_bool, store, store_bool, choose, truth_to_float, end; /* choose: acc = acc ? m0 : m1 */
   void (*run)(const mx_stage *stages, int64_t n);                              /* n lanes, a multiple of `lanes` */
 } mx_stages;
