@@ -36,6 +36,19 @@ describe("a group of elementwise equations", function()
     end
   end)
 
+  it("divides by one number as by an array of it, to the bit", function()
+    local inf = math.huge
+    local odd = mlax.array({0, -0.0, inf, -inf, 0 / 0, 1e-45, -1e-40, 1.2e-38, 3.4e38, 1, -1, 3, 1 / 3, 5e-20, -7e25})
+    local x = mlax.concat({mlax.concat({odd, normal({1100}, 30)}, 1), normal({1100}, 31) * 1e-3}, 1)
+    for _, c in ipairs{3, -3, 0.1, 1 - 2 ^ -24, 2 - 2 ^ -23, 1e-30, 1e30, 0, inf, 0 / 0, 1e-42} do
+      for _, v in ipairs{x, x["16:2200"]} do
+        local one, many = mlax.array(c), mlax.zeros{v.shape[1]} + c
+        local f = mlax.jit(function(a, b) return a / b end)
+        assert.same(helper.flat(f(v, many):bitcast("int32")), helper.flat(f(v, one):bitcast("int32")))
+      end
+    end
+  end)
+
   it("reads rows, columns, scalars, slices, transposed and repeated operands", function()
     local x, row, column = normal({70, 33}, 3), normal({33}, 4), normal({70, 1}, 5)
     agrees(function(a, r, c) return ((a + r) * c):tanh() * 2 - r end, x, row, column)

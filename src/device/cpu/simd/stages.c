@@ -1,10 +1,6 @@
 /* stages.c: the stages of the accumulator machine. */
 #include "stages.h"
-#include "math.h"
-
-#if defined(__FMA__)
-#  include <immintrin.h>
-#endif
+#include "exp.h"
 
 #if defined(__AVX512F__)
 enum { WIDTH = 16, REGISTERS = 4 };
@@ -85,53 +81,6 @@ BINARY(and, AND, AND)
 BINARY(or, OR, OR)
 BINARY(xor, XOR, XOR)
 
-/* a / m where all lanes of m are one number c > 0. With y = 1/c rounded, q = a y is near, q - (c q - a) y nearer, and
- * once more the rounded quotient (Markstein, Computation of elementary functions on the IBM RISC System/6000, 1990) in
- * half of a division's time. Where a remainder might not be a normal number the lanes are divided. In this form zeros
- * keep their sign. */
-#if defined(__FMA__)
-#  if defined(__AVX512F__)
-#    define ALL(x)           ((V)_mm512_set1_ps(x))
-#    define FMA(x, y, z)     ((V)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(z)))
-#    define GREATER(x, y)    ((I)_mm512_max_epu32((__m512i)(x), (__m512i)(y)))
-#    define LESSER(x, y)     ((I)_mm512_min_epu32((__m512i)(x), (__m512i)(y)))
-#    define NO_GREATER(x, y) (_mm512_cmpgt_epu32_mask((__m512i)(x), (__m512i)(y)) == 0)
-#  else
-#    define ALL(x)           ((V)_mm256_set1_ps(x))
-#    define FMA(x, y, z)     ((V)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
-#    define GREATER(x, y)    ((I)_mm256_max_epu32((__m256i)(x), (__m256i)(y)))
-#    define LESSER(x, y)     ((I)_mm256_min_epu32((__m256i)(x), (__m256i)(y)))
-#    define NO_GREATER(x, y) (_mm256_movemask_epi8(_mm256_cmpeq_epi32((__m256i)GREATER(x, y), (__m256i)(y))) == -1)
-#  endif
-enum { LEAST = 0x21800000, GREATEST = 0x5D800000 }; /* 2^-60, 2^60 */
-MX_INLINE V quotient(V a, V c, V y) {
-  V q = a * y;
-  q = FMA(-FMA(c, q, -a), y, q);
-  return FMA(-FMA(c, q, -a), y, q);
-}
-/* Lesser of bits - 1, so that zero counts as great. */
-#  define MAGNITUDE(i)                                                                                                 \
-    bits = (I)a##i & 0x7FFFFFFF;                                                                                       \
-    most = GREATER(most, bits), least = LESSER(least, bits - 1);
-#  define QUOTIENT(i) a##i = quotient(a##i, c, y);
-STAGE(div_same) {
-  const char *p = MEM(0);
-  float first;
-  memcpy(&first, p, sizeof first);
-  V c = GET(p, 0), y = ALL(1.0f / first);
-  I bits, most = (I)c, least = (I)c - 1; /* negative c: great bits */
-  EACH(MAGNITUDE)
-  if (NO_GREATER(most, (I){0} + GREATEST) && NO_GREATER((I){0} + (LEAST - 1), least)) {
-    EACH(QUOTIENT)
-  } else {
-    EACH(DIV)
-  }
-  NEXT;
-}
-#else
-#  define stage_div_same stage_div
-#endif
-
 /* the greater or lesser; NaN wins; of zeros max takes +0 and min -0 (whose bits are ored) */
 MX_INLINE V greatest(V x, V y) {
   V same = choose(x == y, (V)((I)x & (I)y), x + y);
@@ -176,7 +125,12 @@ UNARY(truth_to_float, ONE_OR_ZERO)
     EACH(RELOAD)                                                                                                       \
     NEXT;                                                                                                              \
   }
+#if defined(__AVX512F__)
+#  define EXP(i) a##i = (V)f32x16_exp((__m512)a##i);
+UNARY(exp, EXP)
+#else
 FUNCTION(exp, f32_exp(x[i]))
+#endif
 FUNCTION(log, f32_log(x[i]))
 FUNCTION(tanh, f32_tanh(x[i]))
 FUNCTION(sigmoid, f32_sigmoid(x[i]))
@@ -192,6 +146,16 @@ FUNCTION(ceil, ceilf(x[i]))
 FUNCTION(round, rintf(x[i]))
 FUNCTION(trunc, truncf(x[i]))
 FUNCTION(sign, (x[i] > 0 ? 1.0f : x[i] < 0 ? -1.0f : x[i]))
+
+/* a / m where all lanes of m are one number */
+STAGE(div_same) {
+  _Alignas(64) float x[LANES], c;
+  memcpy(&c, MEM(0), sizeof c);
+  EACH(SPILL)
+  f32_divide_by(x, c, LANES);
+  EACH(RELOAD)
+  NEXT;
+}
 
 /* -- memory -------------------------------------------------------------------------------------------------------- */
 
