@@ -16,9 +16,11 @@ typedef struct task {
 
 static void run_one(void *arg, int i) {
   const task *t = arg;
+  uint32_t mode = mx_flush_begin();
   inside = true;
   t->body(t->arg, i);
   inside = false;
+  mx_flush_end(mode);
 }
 
 static void run_serial(int n, void (*body)(void *arg, int i), void *arg) {

@@ -115,7 +115,10 @@ static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, char *
     r->results[k] = r->buffers[k]->data;
   }
   patch(p, r, data, r->results);
-  if (!run_steps(c, p, r)) return false;
+  mx_kernels_begin(c);
+  bool ok = run_steps(c, p, r);
+  mx_kernels_end(c);
+  if (!ok) return false;
   for (int k = 0; k < p->program->n_out; k++)
     if (!(out[k] = mx_keep(c, result(c, p, k, in, r->buffers)))) return false;
   return true;
