@@ -136,7 +136,9 @@ static mx_code *keep_code(const grouping *g) {
   to->at = keep(g->c, p, from->at, (size_t)from->n_value * sizeof *from->at);
   to->out = keep(g->c, p, from->out, (size_t)from->n_out * sizeof *from->out);
   if (from->stages) to->stages = keep(g->c, p, from->stages, (size_t)from->n_stages * sizeof *from->stages);
-  bool ok = to->ins && to->size && to->row && to->at && to->out && (!from->stages || to->stages);
+  if (from->passes) to->passes = keep(g->c, p, from->passes, (size_t)from->n_passes * sizeof *from->passes);
+  bool ok = (!from->passes || to->passes) && to->ins && to->size && to->row && to->at && to->out &&
+            (!from->stages || to->stages);
   return ok ? to : NULL;
 }
 

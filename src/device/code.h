@@ -29,6 +29,7 @@ enum {
   MX_MAX_OPERANDS = 64,
   MX_MAX_STAGES = 192,
   MX_MAX_SPILLS = 48,
+  MX_MAX_PASSES = 16,
   MX_SCRATCH = 24 << 10, /* bytes of blocks: with the operands' lines they stay in the first cache */
   MX_UNIT = 64           /* elements: blocks, and the chunks of threads, are multiples */
 };
@@ -52,6 +53,13 @@ typedef struct mx_stage_form {
   int16_t m[2];
 } mx_stage_form;
 
+/* A stretch of code with rows, which needs of its rows' sums those of the stretches before: row values are computed for
+ * all rows of a block, then stages make each row's full values and sums. */
+typedef struct mx_pass {
+  uint8_t spreads, full, end; /* instructions: from the pass before to `spreads` of row values, to `full` spreads */
+  uint16_t stage;             /* the first of its stages; they end in one that stops */
+} mx_pass;
+
 typedef struct mx_code {
   int n_in, n_value, n_ins, n_out;
   mx_instruction *ins;
@@ -66,6 +74,8 @@ typedef struct mx_code {
   double ns;                   /* about how long an element takes */
   mx_stage_form *stages;       /* NULL: loops alone */
   int n_stages, n_spills;
+  mx_pass *passes; /* of code with rows, whose stages are theirs */
+  int n_passes;
 } mx_code;
 
 /* Results are row-major; one may lie where an operand lies if mx_code_in_place says so. False: no memory, or an
@@ -82,6 +92,7 @@ typedef struct mx_coder {
   bool full; /* more than MX_MAX_VALUES */
   mx_instruction ins[MX_MAX_VALUES];
   mx_stage_form stages[MX_MAX_STAGES];
+  mx_pass passes[MX_MAX_PASSES];
   uint8_t size[MX_MAX_VALUES], dtype[MX_MAX_VALUES], direct[MX_MAX_VALUES], row[MX_MAX_VALUES];
   uint16_t out[MX_MAX_VALUES], at[MX_MAX_VALUES];
   int16_t wide[MX_MAX_VALUES];   /* the same value as float32, or -1 */

@@ -221,12 +221,13 @@ bool mx_coder_finish(mx_coder *b, int64_t elements) {
   places p = {.units = {0}};
   if (b->full) return false;
   for (int k = 0; k < 9; k++) p.head[0][k] = p.head[1][k] = -1;
-  last_uses(b, last);
   for (int v = 0; v < b->code.n_value; v++) b->at[v] = 0;
+  if (b->code.cols) mx_coder_order_passes(b);
+  last_uses(b, last);
   place_blocks(b, last, &p);
   b->code.units = p.units[0];
   b->code.row_units = p.units[1];
-  if (b->code.cols) return true; /* its scratch is as large as it asks for */
+  if (b->code.cols) return mx_coder_passes(b), true; /* its scratch is as large as it asks for */
   if (elements >= STAGED) mx_coder_stages(b);
   return p.units[0] * MX_UNIT <= MX_SCRATCH;
 }

@@ -100,7 +100,7 @@ static int64_t run_stages(const mx_code *code, int64_t n, const void *const *val
       stages[i].mask[k] = spilled || is_spread(operands, code, f->m[k]) ? 0 : SIZE_MAX;
     }
   }
-  set->run(stages, whole);
+  set->run(stages, 0, whole);
   return whole;
 }
 

@@ -172,6 +172,24 @@ STAGE(store) {
   NEXT;
 }
 
+/* Of lanes: partial results of a row, or columns. As the loops of reduce.c, so that sums are theirs: NaN stays. */
+#define JOIN(name, each)                                                                                               \
+  STAGE(join_##name) {                                                                                                 \
+    char *p = (char *)MEM(0);                                                                                          \
+    V m;                                                                                                               \
+    EACH(each)                                                                                                         \
+    NEXT;                                                                                                              \
+  }
+#define TAKE_IN(i, expression) m = GET(p, i), put(p + (i)*WIDTH * 4, expression);
+#define JOIN_SUM(i)            TAKE_IN(i, m + a##i)
+#define JOIN_PROD(i)           TAKE_IN(i, m *a##i)
+#define JOIN_MAX(i)            TAKE_IN(i, choose((a##i > m) | (a##i != a##i), a##i, m))
+#define JOIN_MIN(i)            TAKE_IN(i, choose((a##i < m) | (a##i != a##i), a##i, m))
+JOIN(sum, JOIN_SUM)
+JOIN(prod, JOIN_PROD)
+JOIN(max, JOIN_MAX)
+JOIN(min, JOIN_MIN)
+
 /* Truth values in memory are bytes 0 and 1: a quarter of the offset. */
 #define BYTES(k) (s->m[k] + ((at & s->mask[k]) >> 2))
 STAGE(load_bool) {
@@ -206,9 +224,14 @@ STAGE(end) {
 }
 
 #define NONE(i) V a##i = {0};
-static void run(const mx_stage *s, int64_t n) {
+static void run(const mx_stage *s, int64_t at, int64_t n) {
   EACH(NONE)
-  for (int64_t i = 0; i < n; i += LANES) ((stage)s->run)(s, (size_t)i * 4, PASS);
+  for (int64_t i = at; i < at + n; i += LANES) ((stage)s->run)(s, (size_t)i * 4, PASS);
+}
+
+static void fill(float *to, float v, int64_t n) {
+  MX_VECTORIZE
+  for (int64_t i = 0; i < n; i++) to[i] = v;
 }
 
 #define F(name)    ((mx_stage_fn)stage_##name)
@@ -253,6 +276,10 @@ const mx_stages MX_SIMD(mx_stages) = {
     ONE(trunc),
     ONE(sign),
     .same[MX_PRIM_div] = F(div_same),
+    .join = {[MX_FOLD_SUM] = F(join_sum),
+             [MX_FOLD_PROD] = F(join_prod),
+             [MX_FOLD_MAX] = F(join_max),
+             [MX_FOLD_MIN] = F(join_min)},
     .load = F(load),
     .load_bool = F(load_bool),
     .store = F(store),
@@ -261,4 +288,5 @@ const mx_stages MX_SIMD(mx_stages) = {
     .truth_to_float = F(truth_to_float),
     .end = F(end),
     .run = run,
+    .fill = fill,
 };
