@@ -40,6 +40,7 @@ bool mx_code_gives(const mx_code *code, int v);
  *     joined      a part of the slice's accumulators: of the rows that were joined lately */
 typedef struct mx_row_work {
   const mx_code *code;
+  const mx_stages *set;
   char *accs, *parts; /* of the slice, as the code's joining instructions have them */
   int64_t joined;     /* rows in parts */
   int64_t at;         /* lanes that stages count on from row to row: a multiple of 64, so 0 where rows are none */

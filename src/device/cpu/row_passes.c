@@ -28,8 +28,6 @@ static void put_value(mx_row_work *w, int v, char *base, int64_t step, size_t ma
   w->special[v] = true;
 }
 
-static void fill(float *to, float v, int64_t n) { MX_SIMD_PICK(mx_stages)->fill(to, v, n); }
-
 static float identity_of(const mx_instruction *i) {
   static const float of[] = {
       [MX_FOLD_SUM] = 0, [MX_FOLD_PROD] = 1, [MX_FOLD_MAX] = -INFINITY, [MX_FOLD_MIN] = INFINITY};
@@ -40,9 +38,9 @@ static float identity_of(const mx_instruction *i) {
   for (const mx_instruction *i = (code)->ins, *stop = i + (code)->n_ins; i < stop; i++)                                \
     if (mx_row_joins(i))
 
-static void start_joined(const mx_code *code, char *part) {
+static void start_joined(const mx_stages *set, const mx_code *code, char *part) {
   EACH_JOINED(code, i) {
-    fill((float *)part, identity_of(i), (int64_t)(mx_row_acc(code, i) / 4));
+    set->fill((float *)part, identity_of(i), (int64_t)(mx_row_acc(code, i) / 4));
     part += mx_row_acc(code, i);
   }
 }
@@ -51,9 +49,10 @@ void mx_row_start(mx_row_work *w, const mx_code *code, int64_t step, int64_t row
                   char *accs) {
   if (rows <= RECENT) parts = accs;
   *w = (mx_row_work){.code = code, .accs = accs, .parts = parts, .at = code->cols % LANES ? 0 : code->cols};
+  w->set = MX_SIMD_PICK(mx_stages);
   for (int v = 0; v < code->n_value; v++) w->step[v] = (code->cols - w->at) * code->size[v];
-  start_joined(code, accs);
-  if (parts != accs) start_joined(code, parts);
+  start_joined(w->set, code, accs);
+  if (parts != accs) start_joined(w->set, code, parts);
   for (int n = 0; n < code->n_ins; n++) {
     const mx_instruction *i = &code->ins[n];
     switch (i->kind) {
@@ -79,10 +78,10 @@ void mx_row_start(mx_row_work *w, const mx_code *code, int64_t step, int64_t row
 }
 
 /* The lanes of a total become its first one. */
-static void join_lanes(const mx_instruction *i, char *lanes) {
+static void join_lanes(const mx_stages *set, const mx_instruction *i, char *lanes) {
   float total = identity_of(i);
   i->fold(&total, lanes, LANES);
-  fill((float *)lanes, identity_of(i), LANES);
+  set->fill((float *)lanes, identity_of(i), LANES);
   memcpy(lanes, &total, sizeof total);
 }
 
@@ -90,12 +89,12 @@ static void flush(mx_row_work *w) {
   const mx_code *code = w->code;
   char *acc = w->accs, *part = w->parts;
   EACH_JOINED(code, i) {
-    if (i->kind == MX_DO_TOTAL) join_lanes(i, part);
+    if (i->kind == MX_DO_TOTAL) join_lanes(w->set, i, part);
     mx_row_loops(i)->rows(acc, part, 4, 1, mx_row_width(code, i));
     acc += mx_row_acc(code, i);
     part += mx_row_acc(code, i);
   }
-  start_joined(code, w->parts);
+  start_joined(w->set, code, w->parts);
   w->joined = 0;
 }
 
@@ -106,7 +105,7 @@ void mx_row_finish(mx_row_work *w) {
     return;
   }
   EACH_JOINED(w->code, i) {
-    if (i->kind == MX_DO_TOTAL) join_lanes(i, acc);
+    if (i->kind == MX_DO_TOTAL) join_lanes(w->set, i, acc);
     acc += mx_row_acc(w->code, i);
   }
 }
@@ -143,7 +142,7 @@ static void set_operand(pass_work *p, int at, int k, int v, char *spills) {
 static void set_stages(pass_work *p, char *spills) {
   const mx_row_work *w = p->w;
   const mx_stage_form *f = w->code->stages + p->pass->stage;
-  mx_stage_fn end = MX_SIMD_PICK(mx_stages)->end;
+  mx_stage_fn end = w->set->end;
   int n = 0;
   for (bool more = true; more; n++, f++) {
     int v = f->m[0];
@@ -195,8 +194,8 @@ static void run_row(pass_work *p, int64_t row) {
   EACH_FOLD(p, i) row_sum(p, i)[row] = identity_of(i);
   for (int64_t at = 0; at < whole; at += PIECE) {
     int64_t n = whole - at < PIECE ? whole - at : PIECE;
-    EACH_FOLD(p, i) fill((float *)p->w->base[i->out], identity_of(i), LANES);
-    MX_SIMD_PICK(mx_stages)->run(p->stages, row * p->w->at + at, n);
+    EACH_FOLD(p, i) p->w->set->fill((float *)p->w->base[i->out], identity_of(i), LANES);
+    p->w->set->run(p->stages, row * p->w->at + at, n);
     EACH_FOLD(p, i) i->fold(row_sum(p, i) + row, p->w->base[i->out], LANES);
   }
   if (whole < code->cols) run_rest(p, row, whole);
@@ -215,7 +214,7 @@ static void run_row_values(const mx_row_work *w, const mx_pass *pass, int first,
   for (int n = pass->spreads; n < pass->full; n++) {
     const float *from = value[w->code->ins[n].in[0]];
     float *to = (float *)w->base[w->code->ins[n].out];
-    for (int64_t r = 0; r < rows; r++) fill(to + r * LANES, from[r], LANES);
+    for (int64_t r = 0; r < rows; r++) w->set->fill(to + r * LANES, from[r], LANES);
   }
 }
 
