@@ -48,9 +48,13 @@ static void start_joined(const mx_stages *set, const mx_code *code, char *part) 
 void mx_row_start(mx_row_work *w, const mx_code *code, int64_t step, int64_t rows, char *lanes, char *parts,
                   char *accs) {
   if (rows <= RECENT) parts = accs;
-  *w = (mx_row_work){.code = code, .accs = accs, .parts = parts, .at = code->cols % LANES ? 0 : code->cols};
+  w->code = code;
   w->set = MX_SIMD_PICK(mx_stages);
-  for (int v = 0; v < code->n_value; v++) w->step[v] = (code->cols - w->at) * code->size[v];
+  w->accs = accs;
+  w->parts = parts;
+  w->joined = 0;
+  w->at = code->cols % LANES ? 0 : code->cols;
+  for (int v = 0; v < code->n_value; v++) w->step[v] = (code->cols - w->at) * code->size[v], w->special[v] = false;
   start_joined(w->set, code, accs);
   if (parts != accs) start_joined(w->set, code, parts);
   for (int n = 0; n < code->n_ins; n++) {
@@ -220,7 +224,9 @@ static void run_row_values(const mx_row_work *w, const mx_pass *pass, int first,
 
 void mx_row_run(mx_row_work *w, int64_t rows, const void *const *value) {
   _Alignas(64) char spills[MX_MAX_SPILLS * LANE_BYTES];
-  pass_work p = {.w = w, .value = value};
+  pass_work p; /* large: set as far as it is used */
+  p.w = w;
+  p.value = value;
   for (int n = 0, first = 0; n < w->code->n_passes; first = w->code->passes[n++].end) {
     p.pass = &w->code->passes[n];
     p.n_moved = 0;
