@@ -337,9 +337,10 @@ MX_INLINE float f32_mod(float a, float b) {
   return (float)(r == 0.0 ? copysign(0.0, x) : r);
 }
 
-/* The inverse of erf by Giles' two polynomials in w = -ln(1 - x^2) (interop.md, section 7), as XLA computes it. */
+/* The inverse of erf by Giles' two polynomials in w = -ln(1 - x^2) (interop.md, section 7), as XLA computes it. What
+ * rounding took from u = 1 - x^2 comes back to first order. */
 MX_INLINE float f32_erf_inv(float x) {
-  float w = -f32_log1p(-x * x), a = w - 2.5f, b = sqrtf(w) - 3.0f;
+  float z = -x * x, u = 1.0f + z, w = ((u - 1.0f) - z) / u - f32_log(u), a = w - 2.5f, b = sqrtf(w) - 3.0f;
   float p = 2.81022636e-08f, q = -0.000200214257f;
   p = 3.43273939e-07f + p * a, q = 0.000100950558f + q * b;
   p = -3.5233877e-06f + p * a, q = 0.00134934322f + q * b;
