@@ -57,6 +57,22 @@ describe("a group of elementwise equations", function()
     agrees(function(a, r) return a + r:broadcast_to{70, 33} * r[{1}] end, x, row)
   end)
 
+  it("keeps what repeats, whatever its period", function()
+    for _, shape in ipairs{{3, 7}, {300, 16}, {211, 33}, {50, 192}, {40, 511}, {40, 513}, {5, 3000}} do
+      local x, row, inner = normal(shape, 36), normal({shape[2]}, 37), normal({1, 4, shape[2]}, 38)
+      agrees(function(a, r) return (a - r) * r:gt(0):astype("float32") + a * r:square() end, x, row)
+      agrees(function(a, r, b) return (a:reshape{shape[1], 1, shape[2]} + b) * r, b * 2 end, x, row, inner)
+      agrees(function(a, r) return a:astype("bfloat16") + r:astype("bfloat16"), (a:gt(r)) end, x, row)
+      agrees(function(a, r) -- many values at once: small blocks
+        local t, sum = {}, 0
+        for i = 1, 40 do t[i] = (a * i + r):sin() end
+        for i = 1, 40 do sum = sum + t[41 - i] * t[i] end
+        return sum
+      end, x:astype("float64"), row:astype("float64"))
+    end
+    agrees(function(a, r, q) return (a + r) * q end, normal({100, 30, 12}, 39), normal({30, 12}, 40), normal({12}, 41))
+  end)
+
   it("mixes dtypes", function()
     local x = normal({100}, 7)
     for _, dtype in ipairs{"float64", "float16", "bfloat16", "int32", "uint8", "int64"} do
