@@ -227,6 +227,15 @@ static bool find_cols(grouping *g) {
   return true;
 }
 
+/* Whether some value has one element a row. */
+static bool has_row_values(const grouping *g) {
+  for (int i = 0; i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    if (!mx_eqn_joins_rows(g->p->program, e) && aval(g, e->out)->size != g->elements) return true;
+  }
+  return false;
+}
+
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
   int first = group ? f->ends[group - 1] : 0;
   int32_t rest[MAX_GROUP];
@@ -236,6 +245,7 @@ bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
   if (g.n == 1 && !mx_cpu_is_elementwise(member(&g, 0)->prim)) return mx_plan_equation(c, p, member(&g, 0));
   bool fits = find_cols(&g);
   mx_coder_start(&g.coder, g.cols ? g.elements / g.cols : 0, g.cols);
+  if (!has_row_values(&g)) mx_coder_widen(&g.coder);
   find_operands(&g);
   write_code(&g);
   mark_results(&g);

@@ -69,6 +69,7 @@ typedef struct mx_code {
   const mx_aval *const *shape; /* by operand: the shape it is broadcast to; NULL: the result's */
   int units;                   /* bytes of scratch for one element */
   int64_t cols, rows;          /* elements of a row, or 0; how many rows */
+  int64_t columns;             /* of results that join rows: cols, or a divisor of it, where rows are several as one */
   uint8_t *row;                /* by value: it has one element a row */
   int row_units;               /* bytes of scratch for one row, of such values */
   double ns;                   /* about how long an element takes */
@@ -100,6 +101,8 @@ typedef struct mx_coder {
   int16_t next[MX_MAX_VALUES];   /* of the dead values whose place is free */
 } mx_coder;
 void mx_coder_start(mx_coder *b, int64_t rows, int64_t cols); /* 0, 0: no rows */
+/* There will be no values of rows: short rows may be taken several as one, as long as the machine likes it. */
+void mx_coder_widen(mx_coder *b);
 /* The next value. direct: its elements lie one behind the other, so that it needs no block. row: it has one a row. */
 int mx_coder_operand(mx_coder *b, int dtype, bool direct, bool row);
 /* A row's elements joined: reduce_sum, _prod, _max, _min. The loops for it: NULL where there are none. */

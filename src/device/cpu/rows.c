@@ -147,6 +147,14 @@ static void join_slices(const job *j, int a, int b) {
   }
 }
 
+/* Several rows as one have several columns for each of the result. */
+static void store_one(const mx_code *code, const mx_instruction *i, const char *acc, char *to) {
+  int64_t width = mx_row_width(code, i), n = i->kind == MX_DO_TOTAL ? 1 : code->columns;
+  size_t size = mx_itemsize(i->dtype);
+  memcpy(to, acc, (size_t)n * size);
+  if (width > n) mx_row_loops(i)->rows(to, acc + (size_t)n * size, n * (int64_t)size, width / n - 1, n);
+}
+
 static void store_joined(const job *j) {
   const mx_code *code = j->code;
   const char *acc = j->accs;
@@ -156,7 +164,7 @@ static void store_joined(const job *j) {
     const mx_instruction *i = &code->ins[k];
     if (!mx_row_joins(i)) continue;
     for (int r = 0; r < code->n_out; r++)
-      if (code->out[r] == i->out) memcpy(j->out[r].data, acc, (size_t)mx_row_width(code, i) * mx_itemsize(i->dtype));
+      if (code->out[r] == i->out) store_one(code, i, acc, j->out[r].data);
     acc += mx_row_acc(code, i);
   }
 }
