@@ -161,7 +161,8 @@ int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
 
 /* Between them subnormal floats count as zero in the calling thread, as operands and as results; `end` takes what
  * `begin` gave, and the caller's mode is as before. Kernels run so: a subnormal operand makes an instruction a hundred
- * times slower, and gradients through many steps are full of them. (XLA's CPU backend does the same, so values agree.) */
+ * times slower, and gradients through many steps are full of them. (XLA's CPU backend does the same, so values agree.)
+ */
 #if defined(__x86_64__)
 static inline uint32_t mx_flush_begin(void) {
   uint32_t mode = __builtin_ia32_stmxcsr();

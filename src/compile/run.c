@@ -59,8 +59,13 @@ static void patch(mx_plan *p, mx_run *r, char *const *in, char *const *results) 
 
 static mx_kernel_args step_args(const mx_step *s, const mx_tensor *in) {
   const mx_eqn *e = s->eqn;
-  return (mx_kernel_args){
-      .prim = e->prim, .p = e->params, .n_in = s->n_in, .n_out = s->n_out, .in = in, .out = in + s->n_in};
+  return (mx_kernel_args){.prim = e->prim,
+                          .p = e->params,
+                          .n_in = s->n_in,
+                          .n_out = s->n_out,
+                          .in = in,
+                          .out = in + s->n_in,
+                          .prepared = s->prepared};
 }
 
 static bool run_kernel(mx_ctx *c, const mx_step *s, const mx_tensor *in) {

@@ -18,6 +18,8 @@ typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
 
 typedef struct job {
   const mx_dot *d;
+  const char *x, *y;
+  char *out;
   const mx_gemm_table *table;
   const mx_gemm_loops *loops; /* of tiles, and with vectors */
   method use;
@@ -107,7 +109,8 @@ static void gemv_tile(const job *j, const mx_gemm *g, mx_tile t, char *scratch) 
   for (int64_t i = i0; spread && i < i1; i++) memcpy(g->c + i * g->c_row * size, v.y + i * size, (size_t)size);
 }
 
-static mx_gemm product_at(const mx_dot *d, int64_t position) {
+static mx_gemm product_at(const job *j, int64_t position) {
+  const mx_dot *d = j->d;
   mx_gemm g = d->form;
   int64_t x = 0, y = 0, out = 0;
   for (int i = d->outer.n - 1; i >= 0; i--) {
@@ -116,15 +119,15 @@ static mx_gemm product_at(const mx_dot *d, int64_t position) {
     position /= a->n;
     x += at * a->x, y += at * a->y, out += at * a->out;
   }
-  g.a = d->x.t.data + x * d->size;
-  g.b = d->y.t.data + y * d->size;
-  g.c = d->out + out * d->size;
+  g.a = j->x + x * d->size;
+  g.b = j->y + y * d->size;
+  g.c = j->out + out * d->size;
   return g;
 }
 
 static void run_tile(const job *j, int64_t i, char *scratch) {
   int64_t per_product = j->row_tiles * j->column_tiles, in = i % per_product;
-  mx_gemm g = product_at(j->d, i / per_product);
+  mx_gemm g = product_at(j, i / per_product);
   mx_tile t = {.m0 = in / j->column_tiles * j->rows, .n0 = in % j->column_tiles * j->columns};
   t.m1 = g.m - t.m0 < j->rows ? g.m : t.m0 + j->rows;
   t.n1 = g.n - t.n0 < j->columns ? g.n : t.n0 + j->columns;
@@ -173,7 +176,8 @@ static void cut(job *j, int chunks) {
 static size_t scratch_bytes(const job *j) {
   const mx_gemm *f = &j->d->form;
   if (j->use == USE_TILES) return (j->loops->scratch(f, (mx_tile){0, j->rows, 0, j->columns}) + 63) / 64 * 64;
-  return j->use == USE_GEMV ? (size_t)((f->k + f->m) * j->d->size + 63) / 64 * 64 : 0;
+  bool dense = f->m == 1 ? f->a_col == 1 : f->b_row == 1 && f->c_row == 1;
+  return j->use == USE_GEMV && !dense ? (size_t)((f->k + f->m) * j->d->size + 63) / 64 * 64 : 0;
 }
 
 static double ns_per_work(const job *j) {
@@ -198,8 +202,8 @@ static bool run_rounds(mx_ctx *c, job *j) {
   return true;
 }
 
-bool mx_dot_run(mx_ctx *c, const mx_dot *d) {
-  job j = {.d = d, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
+bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out) {
+  job j = {.d = d, .x = x, .y = y, .out = out, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
   double work = work_of(&d->form);
   if (j.use == USE_TILES || j.use == USE_GEMV) j.loops = mx_own_tiles(d->dtype);
   j.row_unit = j.use == USE_TILES ? j.loops->row_unit : 16;
