@@ -231,6 +231,46 @@ static void test_depthwise(void **state) {
   world_close(&w);
 }
 
+/* What the tiles of single channels are cut by: places, parts of vectors, lines, slices of the sum; channels first,
+ * too; and both gradients' forms, whose window is as large as the picture. */
+static void test_channels(void **state) {
+  (void)state;
+  static const int64_t forms[][8] = {
+      /* batch, height, width, channels, outs of each, window, stride, dilation */
+      {1, 1, 200, 5, 1, 3, 1, 1},  {2, 7, 7, 16, 1, 3, 1, 1},  {2, 9, 13, 31, 2, 5, 2, 1},
+      {1, 12, 6, 33, 1, 3, 1, 2},  {1, 3, 20, 65, 3, 1, 1, 1}, {40, 9, 8, 17, 1, 3, 2, 1},
+      {1, 40, 40, 8, 1, 11, 1, 1}, {2, 2, 2, 48, 4, 5, 1, 1},  {12, 33, 5, 9, 2, 4, 3, 1}};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < 4 * sizeof forms / sizeof *forms; i++) {
+      const int64_t *f = forms[i / 4];
+      int dtype = i & 1 ? MLAX_FLOAT64 : MLAX_FLOAT32;
+      mx_params p = simple_conv(2), t;
+      p.conv.feature_groups = f[3];
+      for (int s = 0; s < 2; s++) {
+        p.conv.strides.v[s] = f[6], p.conv.k_dilation.v[s] = f[7];
+        p.conv.lo.v[s] = f[5] / 2 * f[7] + s, p.conv.hi.v[s] = f[5] * f[7] / 2;
+      }
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[3] * f[4], f[5], f[5], 1}}, y = {.n = 4};
+      if (i & 2)
+        p.conv.x_axes = p.conv.out_axes = (mx_few){4, {0, 1, 2, 3}}, x = (mx_dims){4, {f[0], f[3], f[1], f[2]}};
+      t = p;
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      mx_array *r = mx_conv(c, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      for (int a = 0; a < 4; a++) y.v[a] = r->aval.shape[a];
+      int64_t b = p.conv.x_axes.v[0], d = p.conv.x_axes.v[1];
+      t.conv.x_axes.v[0] = d, t.conv.x_axes.v[1] = b;
+      t.conv.k_axes = t.conv.x_axes;
+      t.conv.feature_groups = 1, t.conv.batch_groups = f[3];
+      t.conv.strides = p.conv.k_dilation, t.conv.k_dilation = p.conv.strides;
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &y), &t);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
 static bool apply_conv(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
   (void)n;
   mx_array *y = mx_conv(c, in[0], in[1], state);
@@ -625,6 +665,7 @@ int main(void) {
       cmocka_unit_test(test_conv_dtype),
       cmocka_unit_test(test_conv_tiles),
       cmocka_unit_test(test_depthwise),
+      cmocka_unit_test(test_channels),
       cmocka_unit_test(test_conv_derivatives),
       cmocka_unit_test(test_conv_batch),
       cmocka_unit_test(test_conv_errors),

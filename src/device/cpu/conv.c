@@ -10,15 +10,13 @@
  *
  * Where x lies so that the register tiles can read it, there are no panels (conv_direct.c).
  *
- * Groups of one out channel each, which lie side by side, are done without matrices: rows of x and of the kernel, one
- * element a group, are multiplied element by element and added up.
+ * Groups of single channels are done without matrices (conv_channels.c).
  *
  * A dilated input has holes in it, most products with which are zero: places are sorted by their remainder, and those
  * of one remainder are a convolution of the undilated input with every so many-th element of the kernel.
  */
 #include "conv_impl.h"
 #include "reduce_impl.h"
-#include "simd/window.h"
 
 #include <cblas.h>
 #include <stdlib.h>
@@ -358,18 +356,18 @@ static bool reads_kernel(const conv *v) {
                        : f->b_row == 1 && f->b_col >= v->k && f->b_col <= INT32_MAX;
 }
 
-/* w as [group][k][o], or (groups_last, there is one o) as [k][group]. */
-static void *pack_kernel(mx_ctx *c, conv *v, bool groups_last, size_t *bytes) {
+/* w as [group][k][o] */
+static void *pack_kernel(mx_ctx *c, const conv *v, size_t *bytes) {
   mx_aval a;
-  int64_t shape[AXES + 2] = {groups_last ? 1 : v->groups}, strides[AXES + 2] = {v->w_group * v->size};
+  int64_t shape[AXES + 2] = {v->groups}, strides[AXES + 2] = {v->w_group * v->size};
   int n = 1;
   for (int i = 0; i < v->k_order.n; i++, n++) {
     int axis = v->k_order.axis[i];
     shape[n] = v->k_order.length[i];
     strides[n] = (axis == FIRST ? v->w_in : v->side[axis - SPATIAL].w) * v->size;
   }
-  shape[n] = groups_last ? v->groups : v->outs;
-  strides[n++] = (groups_last ? v->w_group : v->w_out) * v->size;
+  shape[n] = v->outs;
+  strides[n++] = v->w_out * v->size;
   if (!mx_aval_make(c, &a, v->dtype, n, shape)) return NULL;
   mx_tensor t = {.data = (char *)v->w, .aval = &a, .strides = strides};
   t.contiguous = mx_strides_are_contiguous(&a, strides);
@@ -379,85 +377,27 @@ static void *pack_kernel(mx_ctx *c, conv *v, bool groups_last, size_t *bytes) {
   return p;
 }
 
-/* -- groups of single channels ------------------------------------------------------------------------------------- */
-
-typedef struct channels {
-  const conv *v;
-  const mx_window_table *table;
-  int n_chunks;
-  char *rows; /* for each chunk: one row of the result */
-} channels;
-
-static bool is_by_channel(const conv *v) {
-  return v->groups > 1 && v->outs == 1 && v->x_group == 1 && mx_is_float(v->dtype);
-}
-
-/* The offset of x's row for one place and one element of the window; false: outside. */
-static bool row_of(const conv *v, const place *m, const place *k, int64_t *offset) {
-  *offset = m->at[FIRST] * v->x_batch + k->at[FIRST] * v->x_in;
-  for (int i = 0; i < v->spatial; i++) {
-    const side *s = &v->side[i];
-    int64_t at = m->at[SPATIAL + i] * s->stride + k->at[SPATIAL + i] * s->dilation - s->lo;
-    if (at < 0 || at >= s->n) return false;
-    *offset += at * s->x;
-  }
-  return true;
-}
-
-/* sum over k of x[m, k, g] w[k, g], for all g */
-static void channel_row(const channels *j, const place *m, char *sum) {
-  const conv *v = j->v;
-  int64_t offset, n = v->groups;
-  place k = place_of(&v->k_order, 0);
-  memset(sum, 0, (size_t)(n * v->size));
-  for (int64_t i = 0; i < v->k; i++, next_place(&v->k_order, 0, &k)) {
-    if (!row_of(v, m, &k, &offset)) continue;
-    const char *x = v->x + offset * v->size, *w = v->w + i * v->form.b_row * v->size;
-    if (v->dtype == MLAX_FLOAT32) j->table->add_products32((float *)sum, (const float *)x, (const float *)w, n);
-    else j->table->add_products64((double *)sum, (const double *)x, (const double *)w, n);
-  }
-}
-
-static void channel_chunk(void *arg, int i) {
-  const channels *j = arg;
-  const conv *v = j->v;
-  int64_t lo = v->m * i / j->n_chunks, hi = v->m * (i + 1) / j->n_chunks;
-  char *sum = j->rows + v->groups * v->size * i;
-  place m = place_of(&v->m_order, lo);
-  for (int64_t r = lo; r < hi; r++, next_place(&v->m_order, 0, &m)) {
-    int64_t at = m.at[FIRST] * v->y_batch;
-    for (int d = 0; d < v->spatial; d++) at += m.at[SPATIAL + d] * v->side[d].y;
-    channel_row(j, &m, sum);
-    mx_reduce_scatter(v->out + at * v->size, v->y_group * v->size, sum, v->size, v->groups);
-  }
-}
-
-/* w is [k][group] here. */
-static bool run_channels(mx_ctx *c, const conv *v) {
-  channels j = {.v = v, .table = MX_SIMD_PICK(mx_window_table)};
-  j.n_chunks = mx_chunks(c->engine, v->m, (double)v->k * (5 + 0.1 * (double)v->groups));
-  size_t bytes = (size_t)(v->groups * v->size * j.n_chunks);
-  if (!(j.rows = mx_scratch(c, bytes))) return false;
-  mx_parallel(c->engine, j.n_chunks, channel_chunk, &j);
-  mx_scratch_free(c, j.rows, bytes);
-  return true;
+static bool is_empty(const conv *v) {
+  int64_t n = v->batch * v->in;
+  for (int i = 0; i < v->spatial; i++) n *= v->side[i].out * v->side[i].window;
+  return n == 0;
 }
 
 /* x is undilated here. */
 static bool run_conv(mx_ctx *c, conv v) {
   size_t bytes = 0;
   void *packed = NULL;
+  if (v.outs == 0 || is_empty(&v)) return true;
+  if (mx_conv_is_by_channel(&v)) return mx_conv_channels(c, &v);
   choose_runs(&v);
   order_axes(&v);
-  if (v.m == 0 || v.k == 0 || v.outs == 0) return true;
-  bool by_channel = is_by_channel(&v);
-  if (by_channel ? v.w_group != 1 || v.form.b_row < 0 : !reads_kernel(&v)) {
-    if (!(packed = pack_kernel(c, &v, by_channel, &bytes))) return false;
+  if (!reads_kernel(&v)) {
+    if (!(packed = pack_kernel(c, &v, &bytes))) return false;
     v.w = packed;
-    v.w_group = by_channel ? 1 : v.k * v.outs;
-    v.form.b_row = by_channel ? v.groups : v.outs, v.form.b_col = 1;
+    v.w_group = v.k * v.outs;
+    v.form.b_row = v.outs, v.form.b_col = 1;
   }
-  bool ok = by_channel ? run_channels(c, &v) : multiply(c, &v);
+  bool ok = multiply(c, &v);
   if (packed) mx_scratch_free(c, packed, bytes);
   return ok;
 }

@@ -26,9 +26,6 @@
 
 _Static_assert((int)ROWS <= (int)MX_RUN_ROWS, "a run has the rows of a tile");
 
-#define INLINE static inline __attribute__((always_inline, unused))
-#define UNROLL _Pragma("GCC unroll 16")
-
 enum {
   COLUMNS = 2 * LANES,
   GROUP = 4 * COLUMNS,           /* columns whose panels are packed together, and handed to the epilogue */
