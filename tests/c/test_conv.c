@@ -544,6 +544,37 @@ static void test_choice(void **state) {
   world_close(&w);
 }
 
+/* Pictures with channels: side by side and overlapping windows, with and without borders, vectors and parts of them,
+ * NaN. */
+static void test_window_channels(void **state) {
+  (void)state;
+  static const int64_t forms[][5] = {/* window, stride, dilation, lo, hi */
+                                     {2, 2, 1, 0, 0}, {3, 2, 1, 1, 1}, {3, 1, 1, 1, 2},
+                                     {1, 1, 1, 0, 0}, {2, 3, 2, 0, 1}, {9, 4, 1, 4, 4}};
+  static const int64_t channels[] = {1, 5, 16, 65, 150};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (int i = 0; i < 6 * 5 * 4; i++) {
+      const int64_t *f = forms[i % 6];
+      int dtype = i & 1 ? MLAX_FLOAT64 : i & 2 ? MLAX_FLOAT32 : MLAX_INT8;
+      mx_dims shape = {4, {2, 8, 12, channels[i / 6 % 5]}}, one = {4, {1, 1, 1, 1}}, none = {4, {0, 0, 0, 0}};
+      mx_params p = {.window = {one, one, none, none, one, one, i / 12 % 2}};
+      for (int s = 1; s < 3; s++) {
+        p.window.window.v[s] = f[0], p.window.strides.v[s] = f[1], p.window.dilation.v[s] = f[2];
+        p.window.lo.v[s] = f[3], p.window.hi.v[s] = f[4];
+      }
+      mx_array *x = random_array(&w, dtype, &shape), *got = mx_reduce_window(c, reductions[i / 6 % 3], x, NULL, &p);
+      assert_same(got, plain_window(c, reductions[i / 6 % 3], x, &p, &got->aval), tolerance_of(dtype));
+      if (!mx_is_float(dtype)) dtype = MLAX_FLOAT32, x = random_array(&w, dtype, &shape);
+      x = mx_floor(c, x);
+      check_choice(&w, dtype, &p, i % 5 ? x : mx_sqrt(c, x), &shape);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
 /* -- windows under transformations --------------------------------------------------------------------------------- */
 
 typedef struct window_state {
@@ -672,6 +703,7 @@ int main(void) {
       cmocka_unit_test(test_windows),
       cmocka_unit_test(test_long_windows),
       cmocka_unit_test(test_choice),
+      cmocka_unit_test(test_window_channels),
       cmocka_unit_test(test_window_derivatives),
       cmocka_unit_test(test_choice_derivatives),
       cmocka_unit_test(test_window_batch),
