@@ -208,6 +208,38 @@ static void test_conv_tiles(void **state) {
   }
 }
 
+/* Lines of places: tile edges, columns beside vectors, borders wider than the window's half, large kernels in parts,
+ * groups, merged axes, results that are not dense. */
+static void test_conv_lines(void **state) {
+  (void)state;
+  static const int64_t forms[][10] = {
+      /* batch, height, width, channels, out, window, stride, lo, hi, groups */
+      {2, 3, 12, 1, 1, 3, 1, 1, 1, 1},     {1, 2, 13, 3, 16, 3, 1, 1, 1, 1},   {1, 5, 25, 5, 17, 7, 1, 3, 3, 1},
+      {2, 4, 24, 8, 31, 3, 2, 0, 1, 1},    {1, 3, 40, 16, 33, 1, 1, 0, 0, 1},  {3, 2, 14, 4, 64, 1, 1, 1, 0, 1},
+      {1, 2, 30, 6, 12, 5, 2, 4, 4, 2},    {1, 1, 220, 7, 9, 9, 1, 8, 0, 1},   {2, 3, 16, 96, 70, 3, 1, 1, 1, 1},
+      {1, 34, 13, 400, 90, 3, 1, 1, 1, 1}, {1, 1, 70, 2, 5, 40, 1, 30, 20, 1}, {1, 3, 50, 3, 4, 4, 3, -2, -1, 1}};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < 3 * sizeof forms / sizeof *forms; i++) {
+      const int64_t *f = forms[i / 3];
+      int dtype = i % 3 == 2 ? MLAX_FLOAT64 : MLAX_FLOAT32;
+      mx_params p = simple_conv(2);
+      p.conv.feature_groups = f[9];
+      for (int s = 0; s < 2; s++) p.conv.strides.v[s] = f[6];
+      p.conv.lo.v[1] = f[7], p.conv.hi.v[1] = f[8], p.conv.lo.v[0] = p.conv.hi.v[0] = f[5] - 1;
+      if (i % 3 == 1) p.conv.out_axes = (mx_few){4, {0, 1, 2, 3}}; /* channels first */
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[4], f[5], f[5], f[3] / f[9]}};
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      p.conv.k_axes = (mx_few){4, {3, 2, 0, 1}};
+      k = (mx_dims){4, {f[5], f[5], f[3] / f[9], f[4]}};
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
 /* One channel a group, side by side; and the gradient of its kernel, with batch groups. */
 static void test_depthwise(void **state) {
   (void)state;
@@ -695,6 +727,7 @@ int main(void) {
       cmocka_unit_test(test_conv),
       cmocka_unit_test(test_conv_dtype),
       cmocka_unit_test(test_conv_tiles),
+      cmocka_unit_test(test_conv_lines),
       cmocka_unit_test(test_depthwise),
       cmocka_unit_test(test_channels),
       cmocka_unit_test(test_conv_derivatives),

@@ -8,9 +8,8 @@
  * computed as a convolution). Few rows and a long sum are cut along k, too; the parts are added in order. Which way is
  * taken depends on shapes and layouts alone.
  *
- * Where x lies so that the register tiles can read it, there are no panels (conv_direct.c).
- *
- * Groups of single channels are done without matrices (conv_channels.c).
+ * Where x lies so that register tiles can read it, there are no panels: long lines of places (conv_lines.c), or else
+ * rows and columns from several lines (conv_direct.c).
  *
  * A dilated input has holes in it, most products with which are zero: places are sorted by their remainder, and those
  * of one remainder are a convolution of the undilated input with every so many-th element of the kernel.
@@ -383,12 +382,30 @@ static bool is_empty(const conv *v) {
   return n == 0;
 }
 
+static bool is_point(const side *s) { return s->window == 1 && s->lo == 0 && (s->out - 1) * s->stride < s->n; }
+
+/* Windows of one element: axes whose places lie evenly one after another, in x and in the result, are one. */
+static void merge_places(conv *v) {
+  side *last = &v->side[v->spatial - 1];
+  while (is_point(last)) {
+    const side *before = v->spatial > 1 ? last - 1 : NULL;
+    int64_t x = before ? before->stride * before->x : v->x_batch, y = before ? before->y : v->y_batch;
+    if (before ? !is_point(before) : v->batch == 1) return;
+    if (x != last->out * last->stride * last->x || y != last->out * last->y) return;
+    last->out *= before ? before->out : v->batch;
+    last->n = (last->out - 1) * last->stride + 1;
+    if (before) v->side[--v->spatial - 1] = *last, last--;
+    else v->batch = 1;
+  }
+}
+
 /* x is undilated here. */
 static bool run_conv(mx_ctx *c, conv v) {
   size_t bytes = 0;
   void *packed = NULL;
   if (v.outs == 0 || is_empty(&v)) return true;
-  if (mx_conv_is_by_channel(&v)) return mx_conv_channels(c, &v);
+  merge_places(&v);
+  if (mx_conv_is_by_lines(&v)) return mx_conv_by_lines(c, &v);
   choose_runs(&v);
   order_axes(&v);
   if (!reads_kernel(&v)) {

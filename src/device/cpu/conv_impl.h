@@ -89,8 +89,8 @@ static inline void next_place(const order *o, int n_run, place *p) {
 int64_t mx_conv_direct_unit(const conv *v);
 void mx_conv_direct(const conv_part *t, const char *zeros);
 
-/* conv_channels.c: groups that see one channel each. x is undilated, and nothing is empty. */
-bool mx_conv_is_by_channel(const conv *v);
-bool mx_conv_channels(mx_ctx *c, const conv *v);
+/* conv_lines.c: x is read where it lies, line by line. x is undilated, and nothing is empty. */
+bool mx_conv_is_by_lines(const conv *v);
+bool mx_conv_by_lines(mx_ctx *c, const conv *v);
 
 #endif

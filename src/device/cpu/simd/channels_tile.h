@@ -3,11 +3,13 @@
 #ifndef MX_SIMD_CHANNELS_TILE_H
 #define MX_SIMD_CHANNELS_TILE_H
 
-#include "channels.h"
+#include "lines.h"
+
+enum { PLACES = 6 };
 
 /* Channels from j on: `vectors` of them, of the last of which a part. */
-INLINE void channels_of(const mx_channel_tile *t, int64_t j, part last, const int places, const int vectors) {
-  vec s[MX_CHANNEL_PLACES][2], v[2];
+INLINE void channels_of(const mx_line_tile *t, int64_t j, part last, const int places, const int vectors) {
+  vec s[PLACES][2], v[2];
   T *y = (T *)t->y + j;
   const int l = vectors - 1;
   UNROLL for (int i = 0; i < places; i++) {
@@ -34,12 +36,12 @@ INLINE void channels_of(const mx_channel_tile *t, int64_t j, part last, const in
   }
 }
 
-#define CHANNELS(PLACES)                                                                                               \
-  static __attribute__((noinline)) void pair_##PLACES(const mx_channel_tile *t, int64_t j, part last) {                \
-    channels_of(t, j, last, PLACES, 2);                                                                                \
+#define CHANNELS(N)                                                                                                    \
+  static __attribute__((noinline)) void pair_##N(const mx_line_tile *t, int64_t j, part last) {                        \
+    channels_of(t, j, last, N, 2);                                                                                     \
   }                                                                                                                    \
-  static __attribute__((noinline)) void single_##PLACES(const mx_channel_tile *t, int64_t j, part last) {              \
-    channels_of(t, j, last, PLACES, 1);                                                                                \
+  static __attribute__((noinline)) void single_##N(const mx_line_tile *t, int64_t j, part last) {                      \
+    channels_of(t, j, last, N, 1);                                                                                     \
   }
 CHANNELS(1)
 CHANNELS(2)
@@ -48,10 +50,10 @@ CHANNELS(4)
 CHANNELS(5)
 CHANNELS(6)
 
-static void channel_tile(const mx_channel_tile *t) {
-  static void (*const loops[2][MX_CHANNEL_PLACES + 1])(const mx_channel_tile *, int64_t, part) = {
-      {NULL, single_1, single_2, single_3, single_4, single_5, single_6},
-      {NULL, pair_1, pair_2, pair_3, pair_4, pair_5, pair_6}};
+static void channel_tile(const mx_line_tile *t) {
+  static void (*const loops[2][PLACES + 1])(const mx_line_tile *, int64_t,
+                                            part) = {{NULL, single_1, single_2, single_3, single_4, single_5, single_6},
+                                                     {NULL, pair_1, pair_2, pair_3, pair_4, pair_5, pair_6}};
   for (int64_t j = 0; j < t->n; j += 2 * LANES) {
     int64_t n = t->n - j;
     bool two = n > LANES;
