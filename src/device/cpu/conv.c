@@ -404,6 +404,10 @@ static bool run_conv(mx_ctx *c, conv v) {
   size_t bytes = 0;
   void *packed = NULL;
   if (v.outs == 0 || is_empty(&v)) return true;
+  if (mx_conv_is_winograd(&v)) {
+    bool done, ok = mx_conv_winograd(c, &v, &done);
+    if (!ok || done) return ok;
+  }
   merge_places(&v);
   if (mx_conv_is_by_lines(&v)) return mx_conv_by_lines(c, &v);
   choose_runs(&v);

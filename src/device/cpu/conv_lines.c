@@ -122,6 +122,10 @@ static bool copy_w(mx_ctx *c, conv *v, bool by_channel, void **memory, size_t *b
   return true;
 }
 
+bool mx_conv_copy_kernel(mx_ctx *c, conv *v, void **memory, size_t *bytes) {
+  return copy_w(c, v, false, memory, bytes);
+}
+
 static bool reads_kernel(const conv *v, bool by_channel) {
   if (by_channel) return v->w_group == 1;
   return v->w_out == 1 && (line_of(v)->window == 1 || line_of(v)->w == v->in * v->w_in);
