@@ -16,7 +16,7 @@
 
 enum {
   LEAST = 16,           /* channels and features, at least; */
-  LEAST_BOTH = 32 * 16, /* and of their product */
+  LEAST_BOTH = 16 * 16, /* and of their product */
   MOST = 128 * 128,     /* of a gradient */
   LEAST_TILES = 16,
   BLOCK = 512 * 1024, /* bytes of v and m */
