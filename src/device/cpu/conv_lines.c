@@ -5,6 +5,9 @@
  *
  *     products      out[m, o] = sum over k of x[m, k] w[k, o]           columns: the out features o
  *                   channels-last data: what the window's line has of x are features side by side, one run of k
+ *     gradients     out[c, m, o] = sum over k of x[c, m, k] w[k, o]     columns: the out features o
+ *                   the kernel's gradient of channels-last data: places have channels c, side by side in x, which are
+ *                   places, too, and batch and places of the picture are what is summed
  *     by channels   out[m, o, g] = sum over k of x[m, k, g] w[k, o, g]  columns: the groups g, of one channel each
  *                   depthwise convolutions, and their kernels' gradients; operands whose groups do not lie side by side
  *                   are copied so that they do
@@ -29,6 +32,8 @@ enum {
   TASKS = 16,        /* that there should be at least, */
   SLICE = 16,        /* where there are more lines than these to be added up */
   MOST_OUTS = 4,     /* by channels */
+  SHORT_SUM = 4,     /* lines of the window, of gradients, */
+  SHORT_TILE = 6,    /* and their places */
   SHORT_LINE = 12,   /* shorter lines of products make poor tiles */
   PART = 512 * 1024, /* bytes of a kernel that stay in a cache */
   MOST_ROWS = 8,     /* that use them, of a task */
@@ -39,8 +44,13 @@ enum {
 typedef struct job {
   const conv *v;
   const mx_line_loops *loops;
-  int64_t n, x_n, y_n;          /* columns; from one to the next in x (0: all see the same), in the result */
-  int64_t unit, x_step, w_step; /* k for each element of the window's line; its steps */
+  int64_t n, x_n, y_n; /* columns; from one to the next in x (0: all see the same), in the result */
+  int64_t channels;    /* places at each position of the line: x, and the result, from one to the next */
+  int64_t x_channel, y_channel;
+  bool even;                                 /* and all places of a line lie evenly in x */
+  int64_t places;                            /* of a line */
+  int64_t x_place;                           /* from a place to the next */
+  int64_t unit, x_step, w_step;              /* k for each element of the window's line; its steps */
   int64_t wholes, x_whole, w_whole, y_whole; /* convolutions beside one another, and steps between them */
   order rows, lines;                         /* axes of m, of k, but the last spatial one */
   int64_t n_rows, n_lines;                   /* how many places these have */
@@ -75,7 +85,12 @@ static bool is_by_product(const conv *v) {
   return product_loops(v->dtype) && dense && s->out >= SHORT_LINE;
 }
 
-bool mx_conv_is_by_lines(const conv *v) { return is_by_channel(v) || is_by_product(v); }
+static bool is_gradient(const conv *v) {
+  const side *s = line_of(v);
+  return product_loops(v->dtype) && v->x_batch == 1 && s->window >= SHORT_SUM && s->out * v->batch >= SHORT_TILE;
+}
+
+bool mx_conv_is_by_lines(const conv *v) { return is_by_channel(v) || is_by_product(v) || is_gradient(v); }
 
 /* -- layouts ------------------------------------------------------------------------------------------------------- */
 
@@ -128,6 +143,7 @@ bool mx_conv_copy_kernel(mx_ctx *c, conv *v, void **memory, size_t *bytes) {
 
 static bool reads_kernel(const conv *v, bool by_channel) {
   if (by_channel) return v->w_group == 1;
+  if (!is_by_product(v)) return v->w_out == 1;
   return v->w_out == 1 && (line_of(v)->window == 1 || line_of(v)->w == v->in * v->w_in);
 }
 
@@ -140,8 +156,9 @@ typedef struct span {
 
 static int64_t steps_of(int64_t distance, int64_t step) { return step == 1 ? distance : floor_of(distance, step); }
 
-static span span_of(const side *s, int64_t p) {
-  int64_t at = p * s->stride - s->lo;
+static span span_of(const job *j, int64_t p) {
+  const side *s = line_of(j->v);
+  int64_t at = (j->channels == 1 ? p : p / j->channels) * s->stride - s->lo;
   span r = {greater(0, -steps_of(at, s->dilation)), lesser(s->window, steps_of(s->n - 1 - at, s->dilation) + 1)};
   if (r.hi <= r.lo) r.lo = r.hi = 0;
   return r;
@@ -149,13 +166,13 @@ static span span_of(const side *s, int64_t p) {
 
 /* How many places from p on, of n, share at least half of the window, and what they share. */
 static int64_t share(const job *j, int64_t p, int64_t n, span *common) {
-  const side *s = line_of(j->v);
-  *common = (span){0, s->window};
-  if (p >= j->inner_lo && p + n <= j->inner_hi) return n;
-  *common = span_of(s, p);
+  *common = (span){0, line_of(j->v)->window};
+  if (j->even && p >= j->inner_lo && p + n <= j->inner_hi) return n;
+  *common = span_of(j, p);
   int64_t longest = common->hi - common->lo;
   for (int64_t i = 1; i < n; i++) {
-    span next = span_of(s, p + i), both = {greater(common->lo, next.lo), lesser(common->hi, next.hi)};
+    if (!j->even && (p + i) % j->channels == 0) return i;
+    span next = span_of(j, p + i), both = {greater(common->lo, next.lo), lesser(common->hi, next.hi)};
     longest = greater(longest, next.hi - next.lo);
     if (2 * (both.hi - both.lo) < longest) return i;
     *common = both;
@@ -165,21 +182,21 @@ static int64_t share(const job *j, int64_t p, int64_t n, span *common) {
 
 static void run_span(const job *j, mx_line_tile *t, int64_t p, span r) {
   const side *s = line_of(j->v);
+  int64_t at = j->channels == 1 ? p : p / j->channels, c = p - at * j->channels;
   t->k = (r.hi - r.lo) * j->unit;
-  t->x_at = (p * s->stride + r.lo * s->dilation - s->lo) * s->x, t->w_at = r.lo * s->w;
+  t->x_at = (at * s->stride + r.lo * s->dilation - s->lo) * s->x + c * j->x_channel, t->w_at = r.lo * s->w;
   j->loops->tile(t);
 }
 
 /* What places have before (behind) the part that all share: those that have as much add it together. */
 static void run_rests(const job *j, mx_line_tile t, int64_t p, int64_t n, span common, bool before) {
-  const side *s = line_of(j->v);
   char *y = t.y;
   t.add = true;
   for (int64_t i = 0; i < n; i += t.places) {
-    span own = span_of(s, p + i), next = own;
+    span own = span_of(j, p + i), next = own;
     span rest = before ? (span){own.lo, common.lo} : (span){common.hi, own.hi};
     for (t.places = 1; i + t.places < n; t.places++) {
-      next = span_of(s, p + i + t.places);
+      next = span_of(j, p + i + t.places);
       if (before ? next.lo != own.lo : next.hi != own.hi) break;
     }
     t.y = y + i * t.y_place * j->v->size;
@@ -225,7 +242,8 @@ typedef struct task {
 static char *result_at(const job *j, int64_t whole, int64_t row, int64_t p) {
   const conv *v = j->v;
   place m = place_of(&j->rows, row);
-  int64_t at = m.at[FIRST] * v->y_batch + p * line_of(v)->y + whole * j->y_whole;
+  int64_t at = m.at[FIRST] * v->y_batch + whole * j->y_whole;
+  at += p / j->channels * line_of(v)->y + p % j->channels * j->y_channel;
   for (int i = 0; i < v->spatial - 1; i++) at += m.at[SPATIAL + i] * v->side[i].y;
   return v->out + at * v->size;
 }
@@ -251,10 +269,9 @@ static void run_rows(const job *j, const task *k, int64_t l0, int64_t l1, int64_
 
 /* Dense places to where they belong. */
 static void store_places(const job *j, int64_t whole, int64_t row, int64_t p0, int64_t p1, const char *from) {
-  int64_t size = j->v->size, y = line_of(j->v)->y;
-  char *to = result_at(j, whole, row, p0);
-  for (int64_t p = p0; p < p1; p++, to += y * size, from += j->n * size)
-    mx_reduce_scatter(to, j->y_n * size, from, size, j->n);
+  int64_t size = j->v->size;
+  for (int64_t p = p0; p < p1; p++, from += j->n * size)
+    mx_reduce_scatter(result_at(j, whole, row, p), j->y_n * size, from, size, j->n);
 }
 
 static task task_of(const job *j, int64_t i, char *scratch) {
@@ -262,16 +279,16 @@ static task task_of(const job *j, int64_t i, char *scratch) {
   const side *s = line_of(v);
   int64_t rest = i / j->segments / j->row_blocks;
   task k = {.whole = rest % j->wholes, .slice = rest / j->wholes};
-  k.p0 = i % j->segments * SEGMENT, k.p1 = lesser(k.p0 + SEGMENT, s->out);
+  k.p0 = i % j->segments * SEGMENT, k.p1 = lesser(k.p0 + SEGMENT, j->places);
   k.r0 = i / j->segments % j->row_blocks * j->rows_each, k.r1 = lesser(k.r0 + j->rows_each, j->n_rows);
-  k.t = (mx_line_tile){.x_place = s->stride * s->x, .x_step = j->x_step, .w_step = j->w_step};
-  bool direct = j->slices == 1 && j->y_n == 1;
+  k.t = (mx_line_tile){.x_place = j->x_place, .x_step = j->x_step, .w_step = j->w_step};
+  bool direct = j->slices == 1 && j->y_n == 1 && j->channels == 1;
   k.t.y_place = direct ? s->y : j->n;
   if (direct) return k;
-  k.y_row = (j->slices > 1 ? s->out : k.p1 - k.p0) * j->n * v->size;
+  k.y_row = (j->slices > 1 ? j->places : k.p1 - k.p0) * j->n * v->size;
   k.t.y = scratch;
   if (j->slices > 1)
-    k.t.y = j->parts + (((k.slice * j->wholes + k.whole) * j->n_rows + k.r0) * s->out + k.p0) * j->n * v->size;
+    k.t.y = j->parts + (((k.slice * j->wholes + k.whole) * j->n_rows + k.r0) * j->places + k.p0) * j->n * v->size;
   return k;
 }
 
@@ -293,11 +310,11 @@ static void run_chunk(void *arg, int i) {
 
 /* The slices' results, added in order into the first, and stored. */
 static void add_parts(const job *j) {
-  int64_t places = line_of(j->v)->out, row = places * j->n, n = j->wholes * j->n_rows * row, size = j->v->size;
+  int64_t row = j->places * j->n, n = j->wholes * j->n_rows * row, size = j->v->size;
   const mx_fold_loops *loops = &MX_SIMD_PICK(mx_reduce_table)->fold[MX_FOLD_SUM][j->v->dtype];
   loops->rows(j->parts, j->parts + n * size, n * size, j->slices - 1, n);
   for (int64_t i = 0; i < j->wholes * j->n_rows; i++)
-    store_places(j, i / j->n_rows, i % j->n_rows, 0, places, j->parts + i * row * size);
+    store_places(j, i / j->n_rows, i % j->n_rows, 0, j->places, j->parts + i * row * size);
 }
 
 /* -- the plan ------------------------------------------------------------------------------------------------------ */
@@ -312,37 +329,51 @@ static int64_t order_all(order *o, int64_t first, const conv *v, bool windows) {
   return n;
 }
 
-/* Which axes are columns, and which are walked. */
+static void set_channels(job *j) {
+  const conv *v = j->v;
+  const side *s = line_of(v);
+  j->loops = v->dtype == MLAX_FLOAT32 ? MX_SIMD_PICK(mx_channels_float) : MX_SIMD_PICK(mx_channels_double);
+  j->n = v->groups, j->x_n = 1, j->y_n = v->y_group;
+  j->unit = 1, j->x_step = s->dilation * s->x, j->w_step = s->w;
+  j->wholes = v->outs, j->x_whole = 0, j->w_whole = v->w_out, j->y_whole = v->y_out;
+}
+
+static void set_products(job *j, bool gradient) {
+  const conv *v = j->v;
+  const side *s = line_of(v);
+  j->loops = product_loops(v->dtype);
+  j->n = v->outs, j->x_n = 0, j->y_n = v->y_out;
+  j->unit = gradient ? 1 : v->in, j->x_step = gradient ? s->dilation * s->x : 1, j->w_step = gradient ? s->w : v->w_in;
+  j->wholes = v->groups, j->x_whole = v->x_group, j->w_whole = v->w_group, j->y_whole = v->y_group;
+}
+
+/* Which axes are columns, which are places, and which are summed over. */
 static void set_form(job *j, bool by_channel) {
   const conv *v = j->v;
   const side *s = line_of(v);
-  j->n_rows = order_all(&j->rows, v->batch, v, false);
-  j->n_lines = order_all(&j->lines, by_channel ? v->in : 1, v, true);
-  if (by_channel) {
-    j->loops = v->dtype == MLAX_FLOAT32 ? MX_SIMD_PICK(mx_channels_float) : MX_SIMD_PICK(mx_channels_double);
-    j->n = v->groups, j->x_n = 1, j->y_n = v->y_group, j->unit = 1;
-    j->x_step = s->dilation * s->x, j->w_step = s->w;
-    j->wholes = v->outs, j->x_whole = 0, j->w_whole = v->w_out, j->y_whole = v->y_out;
-  } else {
-    j->loops = product_loops(v->dtype);
-    j->n = v->outs, j->x_n = 0, j->y_n = v->y_out, j->unit = v->in;
-    j->x_step = 1, j->w_step = v->w_in;
-    j->wholes = v->groups, j->x_whole = v->x_group, j->w_whole = v->w_group, j->y_whole = v->y_group;
-  }
+  bool by_product = !by_channel && is_by_product(v), gradient = !by_channel && !by_product;
+  if (by_channel) set_channels(j);
+  else set_products(j, gradient);
+  j->n_rows = order_all(&j->rows, gradient ? 1 : v->batch, v, false);
+  j->n_lines = order_all(&j->lines, by_product ? 1 : v->in, v, true);
+  j->channels = gradient ? v->batch : 1, j->x_channel = 1, j->y_channel = v->y_batch;
+  j->x_place = gradient ? 1 : s->stride * s->x;
+  j->even = !gradient || s->out == 1 || s->stride * s->x == v->batch;
+  j->places = s->out * j->channels;
 }
 
 static void find_inner(job *j) {
   const side *s = line_of(j->v);
   int64_t last = s->n - 1 - (s->window - 1) * s->dilation + s->lo; /* where the last of them begins */
-  j->inner_lo = greater(0, ceil_div(s->lo, s->stride));
-  j->inner_hi = lesser(s->out, floor_of(last, s->stride) + 1);
+  j->inner_lo = greater(0, ceil_div(s->lo, s->stride)) * j->channels;
+  j->inner_hi = lesser(s->out, floor_of(last, s->stride) + 1) * j->channels;
 }
 
 static void cut(job *j) {
   const conv *v = j->v;
   const side *s = line_of(v);
   int64_t line = s->window * j->unit * v->size; /* bytes of a column of the kernel, for a line of the window */
-  j->segments = ceil_div(s->out, SEGMENT);
+  j->segments = ceil_div(j->places, SEGMENT);
   bool few = j->n_rows * j->segments < TASKS;
   j->slices = few ? greater(1, lesser(TASKS, j->n_lines / SLICE)) : 1;
   j->slice = ceil_div(j->n_lines, j->slices);
@@ -369,12 +400,12 @@ static bool run_rounds(mx_ctx *c, job *j, int64_t all, double work) {
 
 static bool run_all(mx_ctx *c, job *j) {
   const side *s = line_of(j->v);
-  int64_t all = j->slices * j->row_blocks * j->segments * j->wholes, places = lesser(SEGMENT, s->out) * j->rows_each;
+  int64_t all = j->slices * j->row_blocks * j->segments * j->wholes, places = lesser(SEGMENT, j->places) * j->rows_each;
   double sums = (double)(places * lesser(j->slice, j->n_lines) * s->window), per_sum = (double)(j->n * j->unit);
   j->n_chunks = mx_chunks(c->engine, all, (5 + 0.02 * per_sum) * sums);
   size_t n = (size_t)j->n_chunks, parts = 0;
   j->each = ((size_t)(places * j->n * j->v->size) + 63) / 64 * 64;
-  if (j->slices > 1) parts = (size_t)(j->slices * j->wholes * j->n_rows * s->out * j->n * j->v->size);
+  if (j->slices > 1) parts = (size_t)(j->slices * j->wholes * j->n_rows * j->places * j->n * j->v->size);
   bool ok = (j->scratch = mx_scratch(c, j->each * n)) && (!parts || (j->parts = mx_scratch(c, parts))) &&
             run_rounds(c, j, all, sums * per_sum);
   if (j->scratch) mx_scratch_free(c, j->scratch, j->each * n);

@@ -12,7 +12,7 @@ typedef struct mx_line {
 
 /* A tile of y, some places by n columns, summed over lines and over k:
  *
- *     products:     y[i][c] = sum of x[i * x_place + k]              w[k * w_step + c]      c: out features
+ *     products:     y[i][c] = sum of x[i * x_place + k * x_step]     w[k * w_step + c]      c: out features
  *     by channels:  y[i][c] = sum of x[i * x_place + k * x_step + c] w[k * w_step + c]      c: groups of one channel
  *
  * Steps count elements; additions follow one another in the order of the lines. */

@@ -35,7 +35,7 @@ INLINE void columns_of(const mx_line_tile *t, int64_t j, part last, const int pl
         vec e = SPLAT(p[i / 3][i % 3 * step]);
         if (l) s[i][0] = FMA(e, v[0], s[i][0]);
         s[i][l] = FMA(e, v[l], s[i][l]);
-        if (i % 3 == 2 || i == places - 1) p[i / 3]++;
+        if (i % 3 == 2 || i == places - 1) p[i / 3] += t->x_step;
       }
     }
   }
