@@ -32,6 +32,7 @@ enum {
   TASKS = 16,        /* that there should be at least, */
   SLICE = 16,        /* where there are more lines than these to be added up */
   MOST_OUTS = 4,     /* by channels */
+  SHORT_RUN = 32,    /* k of a line */
   SHORT_SUM = 4,     /* lines of the window, of gradients, */
   SHORT_TILE = 6,    /* and their places */
   SHORT_LINE = 12,   /* shorter lines of products make poor tiles */
@@ -92,6 +93,20 @@ static bool is_gradient(const conv *v) {
 
 bool mx_conv_is_by_lines(const conv *v) { return is_by_channel(v) || is_by_product(v) || is_gradient(v); }
 
+/* The axes before the last one: of x, of the window, of the places. */
+typedef enum { WHOLE, WINDOWS, PLACES } lengths;
+
+static int64_t order_all(order *o, int64_t first, const conv *v, lengths which) {
+  int64_t n = first;
+  *o = (order){.n = v->spatial, .axis = {FIRST}, .length = {first}};
+  for (int i = 0; i < v->spatial - 1; i++) {
+    const side *s = &v->side[i];
+    o->axis[1 + i] = SPATIAL + i;
+    n *= o->length[1 + i] = which == WHOLE ? s->n : which == WINDOWS ? s->window : s->out;
+  }
+  return n;
+}
+
 /* -- layouts ------------------------------------------------------------------------------------------------------- */
 
 /* A copy whose axes are these lengths, in elements. */
@@ -139,6 +154,57 @@ static bool copy_w(mx_ctx *c, conv *v, bool by_channel, void **memory, size_t *b
 
 bool mx_conv_copy_kernel(mx_ctx *c, conv *v, void **memory, size_t *bytes) {
   return copy_w(c, v, false, memory, bytes);
+}
+
+/* -- borders ------------------------------------------------------------------------------------------------------- */
+
+/* Few channels: what borders cut off a tile would cost more than to copy x with zeros before and behind its lines. */
+typedef struct padding {
+  const conv *v; /* x as it is */
+  order rows;
+  int64_t n_rows, length, lo, count; /* elements of a row, of which the count behind lo are x's */
+  char *to;
+  int n_chunks;
+} padding;
+
+static void pad_chunk(void *arg, int i) {
+  const padding *p = arg;
+  const conv *v = p->v;
+  int64_t r0 = p->n_rows * i / p->n_chunks, r1 = p->n_rows * (i + 1) / p->n_chunks;
+  place at = place_of(&p->rows, r0);
+  char *to = p->to + r0 * p->length * v->size;
+  memset(to, 0, (size_t)((r1 - r0) * p->length * v->size));
+  for (int64_t r = r0; r < r1; r++, to += p->length * v->size, next_place(&p->rows, 0, &at)) {
+    int64_t from = at.at[FIRST] * v->x_batch;
+    for (int s = 0; s < v->spatial - 1; s++) from += at.at[SPATIAL + s] * v->side[s].x;
+    memcpy(to + p->lo * v->size, v->x + from * v->size, (size_t)(p->count * v->size));
+  }
+}
+
+static bool wants_padding(const conv *v) {
+  const side *s = line_of(v);
+  int64_t end = (s->out - 1) * s->stride + (s->window - 1) * s->dilation - s->lo; /* the last element that is met */
+  return is_by_product(v) && v->groups == 1 && s->x == v->in && s->lo >= 0 && (s->lo > 0 || end >= s->n) &&
+         s->window * v->in <= SHORT_RUN;
+}
+
+/* x {batch, spatial..., in} with padded lines */
+static bool pad_x(mx_ctx *c, conv *v, void **memory, size_t *bytes) {
+  conv before = *v;
+  side *s = &v->side[v->spatial - 1];
+  int64_t n = (s->out - 1) * s->stride + (s->window - 1) * s->dilation + 1;
+  padding p = {.v = &before, .length = n * v->in, .lo = s->lo * v->in};
+  p.count = greater(0, lesser(s->n, n - s->lo)) * v->in;
+  p.n_rows = order_all(&p.rows, v->batch, v, WHOLE);
+  *bytes = (size_t)(p.n_rows * p.length * v->size);
+  if (!(*memory = p.to = mx_scratch(c, *bytes))) return false;
+  p.n_chunks = mx_chunks(c->engine, p.n_rows, 20 + 0.1 * (double)p.length);
+  mx_parallel(c->engine, p.n_chunks, pad_chunk, &p);
+  v->x = p.to, s->n = n, s->lo = 0;
+  int64_t step = p.length;
+  for (int i = v->spatial - 2; i >= 0; i--) v->side[i].x = step, step *= v->side[i].n;
+  v->x_batch = step;
+  return true;
 }
 
 static bool reads_kernel(const conv *v, bool by_channel) {
@@ -319,16 +385,6 @@ static void add_parts(const job *j) {
 
 /* -- the plan ------------------------------------------------------------------------------------------------------ */
 
-static int64_t order_all(order *o, int64_t first, const conv *v, bool windows) {
-  int64_t n = first;
-  *o = (order){.n = v->spatial, .axis = {FIRST}, .length = {first}};
-  for (int i = 0; i < v->spatial - 1; i++) {
-    o->axis[1 + i] = SPATIAL + i;
-    n *= o->length[1 + i] = windows ? v->side[i].window : v->side[i].out;
-  }
-  return n;
-}
-
 static void set_channels(job *j) {
   const conv *v = j->v;
   const side *s = line_of(v);
@@ -354,8 +410,8 @@ static void set_form(job *j, bool by_channel) {
   bool by_product = !by_channel && is_by_product(v), gradient = !by_channel && !by_product;
   if (by_channel) set_channels(j);
   else set_products(j, gradient);
-  j->n_rows = order_all(&j->rows, gradient ? 1 : v->batch, v, false);
-  j->n_lines = order_all(&j->lines, by_product ? 1 : v->in, v, true);
+  j->n_rows = order_all(&j->rows, gradient ? 1 : v->batch, v, PLACES);
+  j->n_lines = order_all(&j->lines, by_product ? 1 : v->in, v, WINDOWS);
   j->channels = gradient ? v->batch : 1, j->x_channel = 1, j->y_channel = v->y_batch;
   j->x_place = gradient ? 1 : s->stride * s->x;
   j->even = !gradient || s->out == 1 || s->stride * s->x == v->batch;
@@ -420,6 +476,7 @@ bool mx_conv_by_lines(mx_ctx *c, const conv *whole) {
   void *x = NULL, *w = NULL;
   size_t x_bytes, w_bytes;
   if (by_channel && v.x_group != 1) ok = copy_x(c, &v, &x, &x_bytes);
+  else if (!by_channel && wants_padding(&v)) ok = pad_x(c, &v, &x, &x_bytes);
   if (ok && !reads_kernel(&v, by_channel)) ok = copy_w(c, &v, by_channel, &w, &w_bytes);
   set_form(&j, by_channel);
   find_inner(&j);
