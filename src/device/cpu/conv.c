@@ -377,9 +377,12 @@ static void *pack_kernel(mx_ctx *c, const conv *v, size_t *bytes) {
 }
 
 static bool is_empty(const conv *v) {
-  int64_t n = v->batch * v->in;
-  for (int i = 0; i < v->spatial; i++) n *= v->side[i].out * v->side[i].window;
-  return n == 0;
+  bool empty = v->batch == 0 || v->in == 0;
+  for (int i = 0; i < v->spatial; i++) {
+    const side *s = &v->side[i];
+    empty |= s->n == 0 || s->out == 0 || s->window == 0;
+  }
+  return empty;
 }
 
 static bool is_point(const side *s) { return s->window == 1 && s->lo == 0 && (s->out - 1) * s->stride < s->n; }
@@ -512,10 +515,17 @@ static void describe(conv *v, const mx_params *p, const mx_aval *x, const mx_ava
 
 static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
 
-/* Whether some of the result may be a sum of nothing. */
-static bool leaves_gaps(const mx_kernel_args *a) {
-  bool gaps = a->in[0].aval->size == 0 || a->in[1].aval->size == 0;
-  for (int i = 0; i < a->p->conv.x_dilation.n; i++) gaps |= a->p->conv.x_dilation.v[i] > 1;
+/* Whether some of the result is a sum of nothing: places of a remainder that meets none of the window. */
+static bool leaves_gaps(const conv *v, const mx_few *holes) {
+  bool gaps = is_empty(v);
+  for (int i = 0; i < v->spatial && !gaps; i++) {
+    const side *s = &v->side[i];
+    int64_t n = holes->v[i] / common_divisor(s->stride, holes->v[i]);
+    for (int64_t r = 0; r < n && r < s->out; r++) {
+      conv part = *v;
+      gaps |= !side_of_remainder(&part.side[i], holes->v[i], r, &part);
+    }
+  }
   return gaps;
 }
 
@@ -530,14 +540,14 @@ bool mx_cpu_conv(mx_ctx *c, const mx_kernel_args *a) {
   v.size = (int64_t)mx_itemsize(v.dtype);
   if (y->aval->size == 0) return true;
   if (!mx_widen_result(c, y, &w)) return false;
-  if (leaves_gaps(a)) memset(w.out.data, 0, (size_t)y->aval->size * (size_t)v.size);
   bool ok = true;
   for (int i = 0; ok && i < 2; i++) ok = ready(c, &a->in[i], v.dtype, &in[i], strides[i], &memory[i], &bytes[i]);
-  if (ok && a->in[0].aval->size && a->in[1].aval->size) {
+  if (ok) {
     for (int i = 0; i < y->aval->ndim; i++) strides[2][i] = w.out.strides[i] / v.size;
     describe(&v, a->p, a->in[0].aval, a->in[1].aval, y->aval, strides[0], strides[1], strides[2]);
     v.x = in[0].data, v.w = in[1].data, v.out = w.out.data;
-    ok = run_remainders(c, &v, &a->p->conv.x_dilation, 0);
+    if (leaves_gaps(&v, &a->p->conv.x_dilation)) memset(v.out, 0, (size_t)y->aval->size * (size_t)v.size);
+    ok = is_empty(&v) || run_remainders(c, &v, &a->p->conv.x_dilation, 0);
   }
   for (int i = 0; i < 2; i++)
     if (memory[i]) mx_scratch_free(c, memory[i], bytes[i]);

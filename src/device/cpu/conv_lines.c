@@ -27,18 +27,18 @@
 #include "simd/lines.h"
 
 enum {
-  MAX_LINES = 32,    /* of the window, at a time */
-  SEGMENT = 96,      /* places of a task */
-  TASKS = 16,        /* that there should be at least, */
-  SLICE = 16,        /* where there are more lines than these to be added up */
-  MOST_OUTS = 4,     /* by channels */
-  SHORT_RUN = 32,    /* k of a line */
-  SHORT_SUM = 4,     /* lines of the window, of gradients, */
-  SHORT_TILE = 6,    /* and their places */
-  SHORT_LINE = 12,   /* shorter lines of products make poor tiles */
-  PART = 512 * 1024, /* bytes of a kernel that stay in a cache */
-  MOST_ROWS = 8,     /* that use them, of a task */
-  COLUMN_UNIT = 64
+  MAX_LINES = 32,   /* of the window, at a time */
+  SEGMENT = 96,     /* places of a task */
+  TASKS = 16,       /* that there should be at least, */
+  SLICE = 16,       /* where there are more lines than these to be added up */
+  MOST_OUTS = 4,    /* by channels */
+  SHORT_RUN = 32,   /* k of a line */
+  SHORT_SUM = 4,    /* lines of the window, of gradients, */
+  SHORT_TILE = 6,   /* and their places */
+  SHORT_LINE = 12,  /* shorter lines of products make poor tiles */
+  PART = 32 * 1024, /* bytes of a kernel that stay in a cache */
+  MOST_ROWS = 8,    /* that use them, of a task */
+  COLUMN_UNIT = 32
 };
 #define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
 
@@ -305,12 +305,12 @@ typedef struct task {
   int64_t y_row;  /* bytes, dense rows; 0: rows are where the result is */
 } task;
 
-static char *result_at(const job *j, int64_t whole, int64_t row, int64_t p) {
+static char *result_at(const job *j, int64_t whole, const place *m, int64_t p) {
   const conv *v = j->v;
-  place m = place_of(&j->rows, row);
-  int64_t at = m.at[FIRST] * v->y_batch + whole * j->y_whole;
-  at += p / j->channels * line_of(v)->y + p % j->channels * j->y_channel;
-  for (int i = 0; i < v->spatial - 1; i++) at += m.at[SPATIAL + i] * v->side[i].y;
+  int64_t at = m->at[FIRST] * v->y_batch + whole * j->y_whole;
+  if (j->channels == 1) at += p * line_of(v)->y;
+  else at += p / j->channels * line_of(v)->y + p % j->channels * j->y_channel;
+  for (int i = 0; i < v->spatial - 1; i++) at += m->at[SPATIAL + i] * v->side[i].y;
   return v->out + at * v->size;
 }
 
@@ -320,15 +320,16 @@ static void run_rows(const job *j, const task *k, int64_t l0, int64_t l1, int64_
   mx_line lines[MAX_LINES];
   mx_line_tile t = k->t;
   t.lines = lines, t.n = c1 - c0, t.add = add;
-  for (int64_t row = k->r0; row < k->r1; row++) {
-    place m = place_of(&j->rows, row), at = place_of(&j->lines, l0);
+  place m = place_of(&j->rows, k->r0), first = place_of(&j->lines, l0);
+  for (int64_t row = k->r0; row < k->r1; row++, next_place(&j->rows, 0, &m)) {
+    place at = first;
     t.n_lines = 0;
     for (int64_t l = l0; l < l1; l++, next_place(&j->lines, 0, &at)) {
       mx_line line = {v->x + (k->whole * j->x_whole + c0 * j->x_n) * v->size,
                       v->w + (k->whole * j->w_whole + c0) * v->size};
       if (find_line(j, &m, &at, &line)) lines[t.n_lines++] = line;
     }
-    t.y = (k->y_row ? k->t.y + (row - k->r0) * k->y_row : result_at(j, k->whole, row, k->p0)) + c0 * v->size;
+    t.y = (k->y_row ? k->t.y + (row - k->r0) * k->y_row : result_at(j, k->whole, &m, k->p0)) + c0 * v->size;
     if (t.n_lines || !add) run_places(j, t, k->p0, k->p1);
   }
 }
@@ -336,8 +337,9 @@ static void run_rows(const job *j, const task *k, int64_t l0, int64_t l1, int64_
 /* Dense places to where they belong. */
 static void store_places(const job *j, int64_t whole, int64_t row, int64_t p0, int64_t p1, const char *from) {
   int64_t size = j->v->size;
+  place m = place_of(&j->rows, row);
   for (int64_t p = p0; p < p1; p++, from += j->n * size)
-    mx_reduce_scatter(result_at(j, whole, row, p), j->y_n * size, from, size, j->n);
+    mx_reduce_scatter(result_at(j, whole, &m, p), j->y_n * size, from, size, j->n);
 }
 
 static task task_of(const job *j, int64_t i, char *scratch) {
@@ -437,7 +439,7 @@ static void cut(job *j) {
   j->columns_each = lesser(j->n, greater(1, PART / line / COLUMN_UNIT) * COLUMN_UNIT);
   j->lines_each = greater(1, lesser(MAX_LINES, PART / (line * j->columns_each)));
   bool large = j->lines_each < j->slice || j->columns_each < j->n;
-  j->rows_each = large ? greater(1, lesser(MOST_ROWS, j->n_rows / TASKS)) : 1;
+  j->rows_each = greater(1, lesser(MOST_ROWS, j->n_rows / (large ? TASKS / 2 : 2 * TASKS)));
   j->row_blocks = ceil_div(j->n_rows, j->rows_each);
 }
 
