@@ -13,7 +13,9 @@ INLINE void channels_of(const mx_line_tile *t, int64_t j, part last, const int p
   T *y = (T *)t->y + j;
   const int l = vectors - 1;
   UNROLL for (int i = 0; i < places; i++) {
-    const T *p = y + i * t->y_place;
+    const T *p = y + i * t->y_place, *next = p + PLACES * t->y_place;
+    __builtin_prefetch(next, 1);
+    if (l) __builtin_prefetch(next + LANES, 1);
     if (l) s[i][0] = t->add ? LOAD(p) : SPLAT(0);
     s[i][l] = t->add ? LOAD_PART(p + l * LANES, last) : SPLAT(0);
   }

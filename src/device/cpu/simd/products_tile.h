@@ -19,9 +19,9 @@ INLINE void columns_of(const mx_line_tile *t, int64_t j, part last, const int pl
   const int l = vectors - 1;
   const int64_t step = t->x_place;
   UNROLL for (int i = 0; i < places; i++) {
-    const T *p = y + i * t->y_place;
-    __builtin_prefetch(p, 1); /* needed when k has run */
-    if (l) __builtin_prefetch(p + LANES, 1);
+    const T *p = y + i * t->y_place, *next = p + PLACES * t->y_place;
+    __builtin_prefetch(next, 1);
+    if (l) __builtin_prefetch(next + LANES, 1);
     if (l) s[i][0] = t->add ? LOAD(p) : SPLAT(0);
     s[i][l] = t->add ? LOAD_PART(p + l * LANES, last) : SPLAT(0);
   }
