@@ -10,7 +10,7 @@ enum {
   FEW = 32             /* operands whose state lies on the stack */
 };
 
-typedef enum { IN_ROW, ONE_VALUE, SCATTERED } layout;
+typedef enum { IN_ROW, ONE_VALUE, REPEATED, SCATTERED } layout; /* repeated: a run in a row, again and again */
 
 static layout layout_of(const mx_tensor *t, int64_t size) {
   if (t->contiguous && t->aval->size == size) return IN_ROW;
@@ -23,8 +23,15 @@ typedef struct operand {
   size_t size;      /* bytes of an element */
   const char *next; /* IN_ROW: the next element */
   void *block;
-  mx_walk walk; /* SCATTERED */
+  mx_walk walk;              /* SCATTERED, REPEATED */
+  int64_t at, first, filled; /* REPEATED: the next element's place in the run; of the block's first; how many it has */
 } operand;
+
+/* A vector that is broadcast over leading axes, short enough to stand several times in a block. */
+static bool is_repeated(const mx_walk *w) {
+  int last = w->ndim - 1;
+  return last == 1 && w->stride[0] == 0 && w->stride[1] == (int64_t)w->size && w->shape[1] <= BLOCK / 2;
+}
 
 static void operand_start(operand *o, const mx_tensor *t, const mx_aval *shape, int64_t lo, int64_t n) {
   o->layout = layout_of(t, shape->size);
@@ -33,6 +40,9 @@ static void operand_start(operand *o, const mx_tensor *t, const mx_aval *shape, 
   if (o->layout == IN_ROW) o->next += lo * (int64_t)o->size;
   else if (o->layout == SCATTERED) mx_walk_start(&o->walk, t, shape, lo);
   else mx_gather_run(o->size, n, t->data, 0, o->block);
+  if (o->layout != SCATTERED || !is_repeated(&o->walk)) return;
+  o->layout = REPEATED;
+  o->at = o->walk.at, o->filled = 0;
 }
 
 /* Whether a scattered operand gives its next run as it lies. */
@@ -42,14 +52,31 @@ static bool has_long_run(const operand *o) {
 
 /* How many elements the next block may have, if it has at most n. */
 static int64_t operand_limit(const operand *o, int64_t n) {
+  if (o->layout == REPEATED) { /* whole runs and whole chunks: then the next block is the same */
+    int64_t unit = o->walk.shape[1];
+    while (unit % MX_UNIT) unit *= 2;
+    return unit > n ? n : n - n % unit;
+  }
   if (o->layout != SCATTERED || !has_long_run(o)) return n;
   return mx_walk_run(&o->walk) < n ? mx_walk_run(&o->walk) : n;
+}
+
+/* The block stays as it is while blocks begin at the same place of the run. */
+static const void *repeated_next(operand *o, int64_t n) {
+  if (n > o->filled || o->at != o->first) {
+    o->walk.at = o->first = o->at;
+    mx_walk_gather(&o->walk, n, o->block);
+    o->filled = n;
+  }
+  o->at = (o->at + n) % o->walk.shape[1];
+  return o->block;
 }
 
 /* The next n elements in a row. */
 static const void *operand_next(operand *o, int64_t n) {
   const void *p = o->next;
   if (o->layout == ONE_VALUE) return o->block;
+  if (o->layout == REPEATED) return repeated_next(o, n);
   if (o->layout == IN_ROW) {
     o->next += n * (int64_t)o->size;
     return p;
@@ -124,7 +151,7 @@ static void run_range(const job *j, operand *operands, int64_t lo, int64_t hi) {
   for (int k = 0; k < code->n_in; k++) {
     operands[k].block = (void *)value[k];
     operand_start(&operands[k], &j->in[k], shape_of(j, k), lo, hi - lo < j->block ? hi - lo : j->block);
-    if (operands[k].layout == SCATTERED) most = j->block;
+    if (operands[k].layout >= REPEATED) most = j->block;
   }
   while (lo < hi) {
     int64_t n = hi - lo < most ? hi - lo : most, done = 0;
