@@ -214,26 +214,65 @@ static void test_conv_lines(void **state) {
   (void)state;
   static const int64_t forms[][10] = {
       /* batch, height, width, channels, out, window, stride, lo, hi, groups */
-      {2, 3, 12, 1, 1, 3, 1, 1, 1, 1},     {1, 2, 13, 3, 16, 3, 1, 1, 1, 1},   {1, 5, 25, 5, 17, 7, 1, 3, 3, 1},
-      {2, 4, 24, 8, 31, 3, 2, 0, 1, 1},    {1, 3, 40, 16, 33, 1, 1, 0, 0, 1},  {3, 2, 14, 4, 64, 1, 1, 1, 0, 1},
-      {1, 2, 30, 6, 12, 5, 2, 4, 4, 2},    {1, 1, 220, 7, 9, 9, 1, 8, 0, 1},   {2, 3, 16, 96, 70, 3, 1, 1, 1, 1},
-      {1, 34, 13, 400, 90, 3, 1, 1, 1, 1}, {1, 1, 70, 2, 5, 40, 1, 30, 20, 1}, {1, 3, 50, 3, 4, 4, 3, -2, -1, 1}};
+      {2, 3, 12, 1, 1, 3, 1, 1, 1, 1},    {1, 2, 13, 3, 16, 3, 1, 1, 1, 1},   {1, 5, 25, 5, 17, 7, 1, 3, 3, 1},
+      {2, 4, 24, 8, 31, 3, 2, 0, 1, 1},   {1, 3, 40, 16, 33, 1, 1, 0, 0, 1},  {3, 2, 14, 4, 64, 1, 1, 1, 0, 1},
+      {1, 2, 30, 6, 12, 5, 2, 4, 4, 2},   {1, 1, 220, 7, 9, 9, 1, 8, 0, 1},   {1, 3, 16, 48, 34, 3, 1, 1, 1, 1},
+      {1, 14, 13, 48, 40, 3, 1, 1, 1, 1}, {1, 1, 70, 2, 5, 40, 1, 30, 20, 1}, {1, 3, 50, 3, 4, 4, 3, -2, -1, 1}};
   for (int threads = 1; threads <= 3; threads += 2) {
     world w;
     mx_ctx *c = world_open(&w, threads);
     for (size_t i = 0; i < 3 * sizeof forms / sizeof *forms; i++) {
       const int64_t *f = forms[i / 3];
       int dtype = i % 3 == 2 ? MLAX_FLOAT64 : MLAX_FLOAT32;
+      int64_t tall = f[5] < 3 ? f[5] : 3;
       mx_params p = simple_conv(2);
       p.conv.feature_groups = f[9];
       for (int s = 0; s < 2; s++) p.conv.strides.v[s] = f[6];
-      p.conv.lo.v[1] = f[7], p.conv.hi.v[1] = f[8], p.conv.lo.v[0] = p.conv.hi.v[0] = f[5] - 1;
+      p.conv.lo.v[1] = f[7], p.conv.hi.v[1] = f[8], p.conv.lo.v[0] = p.conv.hi.v[0] = tall - 1;
       if (i % 3 == 1) p.conv.out_axes = (mx_few){4, {0, 1, 2, 3}}; /* channels first */
-      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[4], f[5], f[5], f[3] / f[9]}};
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[4], tall, f[5], f[3] / f[9]}};
       check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
       p.conv.k_axes = (mx_few){4, {3, 2, 0, 1}};
-      k = (mx_dims){4, {f[5], f[5], f[3] / f[9], f[4]}};
+      k = (mx_dims){4, {tall, f[5], f[3] / f[9], f[4]}};
       check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
+/* Element i of an array becomes v. */
+static void put(mx_array *x, int64_t i, double v) {
+  mx_store_double(x->aval.dtype, mx_data(x) + (size_t)(i % x->aval.size) * mx_itemsize(x->aval.dtype), v);
+}
+
+/* 3 x 3, moving by one: odd pictures, borders that are not alike, parts of vectors, several blocks of tiles; numbers
+ * that are not finite reach what they belong to, and nothing else. */
+static void test_conv_winograd(void **state) {
+  (void)state;
+  static const int64_t forms[][7] = {/* batch, height, width, channels, out, lo, hi */
+                                     {2, 9, 8, 16, 16, 1, 1},  {1, 12, 13, 17, 33, 0, 2}, {3, 7, 10, 40, 16, 2, -1},
+                                     {20, 6, 5, 32, 18, 1, 1}, {1, 18, 19, 64, 16, 1, 0}, {1, 7, 7, 70, 24, 3, 3},
+                                     {9, 10, 10, 16, 36, 1, 1}};
+  static const double special[] = {0, INFINITY, NAN, -INFINITY};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < 4 * sizeof forms / sizeof *forms; i++) {
+      const int64_t *f = forms[i / 4];
+      int dtype = i % 4 == 3 ? MLAX_BFLOAT16 : MLAX_FLOAT32;
+      mx_params p = simple_conv(2), t;
+      p.conv.lo.v[0] = p.conv.lo.v[1] = f[5], p.conv.hi.v[0] = f[6], p.conv.hi.v[1] = f[6] + 1;
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[4], 3, 3, f[3]}}, y = x;
+      mx_array *xs = random_array(&w, dtype, &x), *ks = random_array(&w, dtype, &k);
+      if (i % 4 == 1) put(xs, 12345, special[i % 3 + 1]), put(xs, 77, INFINITY);
+      if (i % 4 == 2) put(ks, 999, special[i % 3 + 1]);
+      check_conv(&w, xs, ks, &p);
+      t = p; /* the kernel's gradient */
+      t.conv.x_axes.v[0] = t.conv.k_axes.v[0] = 3, t.conv.x_axes.v[1] = t.conv.k_axes.v[1] = 0;
+      for (int s = 0; s < 2; s++) y.v[1 + s] = x.v[1 + s] + p.conv.lo.v[s] + p.conv.hi.v[s] - 2;
+      y.v[3] = f[4];
+      check_conv(&w, xs, random_array(&w, dtype, &y), &t);
       mx_frame_release(c, 0);
     }
     world_close(&w);
@@ -728,6 +767,7 @@ int main(void) {
       cmocka_unit_test(test_conv_dtype),
       cmocka_unit_test(test_conv_tiles),
       cmocka_unit_test(test_conv_lines),
+      cmocka_unit_test(test_conv_winograd),
       cmocka_unit_test(test_depthwise),
       cmocka_unit_test(test_channels),
       cmocka_unit_test(test_conv_derivatives),
