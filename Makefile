@@ -5,7 +5,7 @@
 #   install        PREFIX=/usr/local DESTDIR=                        clean
 #   doc            the reference as HTML, in BUILD/doc
 #   test-interop   exchanges files with Python packages (PYTHON=python3)
-#   lint  sanitize  valgrind  clang                                  checks; each compiler and set of flags has its own folder
+#   lint  sanitize  tsan  valgrind  clang                                  checks; each compiler and set of flags has its own folder
 #   coverage-table                                                   writes src/ops/README.md from the primitives
 #
 # CC, OPT=-O2, WERROR=1, BUILD=build, SAN= and V=1 (show commands) may be given. A change of flags rebuilds everything.
@@ -220,6 +220,12 @@ sanitize:
 	@$(PARALLEL_MAKE) BUILD=build-asan SAN='$(SAN_FLAGS)' OPT=-O1 build-asan/mlax ctests
 	@MLAX_PROGRAMS=$${MLAX_PROGRAMS:-300} BUILD=build-asan LUA=build-asan/mlax ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 \
 	  LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 sh tests/run $(or $(SUITES),c spec)
+# OpenMP's barriers are made known in src/base/thread.c; OpenBLAS runs in one thread, as it cannot be looked into.
+TSAN_CTESTS := $(addprefix test_,base batches host index random reduce sort states)
+tsan:
+	@sh .ci/deps install test
+	@$(PARALLEL_MAKE) BUILD=build-tsan SAN=-fsanitize=thread OPT=-O1 build-tsan/mlax ctests
+	@BUILD=build-tsan CTESTS='$(or $(CTESTS),$(TSAN_CTESTS))' OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive sh tests/run c
 # Slow: products are checked against plain loops. CTESTS='test_io test_host' runs some.
 valgrind: all ctests
 	@BUILD=$(BUILD) LUA=$(LUA) WRAP='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite' \
@@ -271,5 +277,5 @@ clean:
 
 FORCE:
 .DELETE_ON_ERROR:
-.PHONY: all ctests demo test test-interop bench bench-compare sanitize valgrind clang lint doc deps env install install-rock clean FORCE coverage-table
+.PHONY: all ctests demo test test-interop bench bench-compare sanitize tsan valgrind clang lint doc deps env install install-rock clean FORCE coverage-table
 -include $(CORE_OBJ:.o=.d) $(API_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(OBJ)/tests/*/*.d)

@@ -192,6 +192,63 @@ end)
 
 -- -- loops ---------------------------------------------------------------------------------------------------------------
 
+describe("what a scan keeps for the way back", function()
+  -- The stacks that the first scan of a program makes.
+  local function stacks(f, ...)
+    local results = tostring(mlax.program(f)(...)):match("\n([^\n]-) = scan%[")
+    return select(2, results:gsub("float64%[3[,%]]", ""))
+  end
+  local xs = f64{0.5, 0.25, 0.75}
+
+  it("is not what a few operations make of the rest", function()
+    local function f(c0, v)
+      return (mlax.scan(function(c, x)
+        local s = (c * x):sigmoid()
+        return s * c, nil
+      end, c0, v))
+    end
+    checks_gradient(function(v) return f(f64(0.3), v) end, xs)
+    -- s and c; s (1 - s), the derivative of s, would be a third
+    assert.equal(2, stacks(mlax.grad(f), f64(0.3), xs))
+  end)
+
+  it("is each value once", function()
+    local function f(w, v)
+      return (mlax.scan(function(c, x) return c * w[1] + x * w[2] + x * w[2] + x * w[3], nil end, f64(0.3), v))
+    end
+    checks_gradient(function(w) return f(w, xs) end, f64{0.4, 0.5, 0.6})
+    local _, ys = mlax.scan(function(c, x) return c, {x * 2, c} end, f64(1), xs)
+    near({1, 1, 1}, ys[2])
+    local function twice(v)
+      local _, made = mlax.scan(function(c, x)
+        local y = x:sin()
+        return c, {y, y}
+      end, f64(1), v)
+      return made[1] + made[2]
+    end
+    near(xs:sin() * 2, twice(xs))
+  end)
+
+  it("has the same bits as what was kept", function()
+    local w = mlax.random.normal(mlax.random.key(0), {8, 8})
+    local v = mlax.random.normal(mlax.random.key(1), {5, 8})
+    local function cell(c, x)
+      local z = c:matmul(w) + x
+      local s, t = z:sigmoid(), z:tanh()
+      return s * t + (1 - s) * c, nil
+    end
+    local function looped(u)
+      local c = mlax.zeros{8}
+      for i = 1, 5 do c = cell(c, u[i]) end
+      return c:sum()
+    end
+    local function scanned(u) return (mlax.scan(cell, mlax.zeros{8}, u)):sum() end
+    near(mlax.grad(looped)(v), mlax.grad(scanned)(v), 1e-6)
+    near(mlax.jacfwd(mlax.grad(looped))(v), mlax.jacfwd(mlax.grad(scanned))(v), 1e-5)
+    near(mlax.vmap(mlax.grad(looped))(v:expand_dims(1)), mlax.vmap(mlax.grad(scanned))(v:expand_dims(1)), 1e-6)
+  end)
+end)
+
 describe("while_loop", function()
   local function double(x, limit)
     return mlax.while_loop(function(c) return c[1]:lt(limit) end, function(c) return {c[1] * 2, c[2] + 1} end, {x, 0})

@@ -1,8 +1,6 @@
 /* array.c: making, counting and reading arrays; the frame of temporaries; the public functions of mlax.h. */
 #include "array.h"
 
-void (*mx_tracer_free)(mx_array *x);
-
 /* True where this reference was the last. Who holds the only one shares the count with nobody: it need not be written.
  */
 static bool was_last(atomic_int *refs) {
@@ -112,7 +110,7 @@ void mx_release(mx_array *x) {
   if (!x || !was_last(&x->refs)) return;
   mlax_engine *e = x->engine;
   if (x->tag == MX_VALUE || x->tag == MX_DONATED) mx_buffer_release(x->buffer);
-  else if (mx_is_tracer(x) && mx_tracer_free) mx_tracer_free(x);
+  else if (mx_is_tracer(x)) mx_tracer_free(x);
   mx_free(e, x, sizeof *x);
   mlax_engine_release(e);
 }

@@ -135,7 +135,7 @@ static inline mx_array *mx_retain(mx_array *x) {
 void mx_release(mx_array *x);
 /* A value becomes MX_DONATED, for all who hold the array; its memory goes unless it is pinned. */
 void mx_array_donate(mx_array *x, uint32_t site);
-extern void (*mx_tracer_free)(mx_array *x); /* set by trace/: releases what a tracer holds */
+extern void (*mx_tracer_free)(mx_array *x); /* defined in trace/: releases what a tracer holds */
 mx_buffer *mx_buffer_new(mx_ctx *c, size_t bytes);
 void mx_buffer_release(mx_buffer *b);
 

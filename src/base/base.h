@@ -69,6 +69,8 @@ typedef struct mx_ctx {
   bool (*collect)(void *ud);   /* api's: collects garbage once before memory runs out; NULL without Lua */
   bool (*print)(void *ud, const struct mx_kernel_args *call); /* api's: debug_print; NULL without Lua */
   void *ud;
+  uint32_t host_mode; /* of the floating-point unit, while kernels run */
+  bool in_kernels;
   bool nans;              /* mlax.debug.nans: every operation is asked whether it made a NaN */
   struct mx_sites *sites; /* interned file:line strings, see mx_site_* */
 } mx_ctx;
@@ -154,6 +156,52 @@ int mx_serial_begin(void);
 void mx_serial_end(int threads);
 /* How many chunks to cut `items` of about `ns_per_item` nanoseconds each into: 1 .. threads. */
 int mx_chunks(const mlax_engine *e, int64_t items, double ns_per_item);
+
+/* -- subnormal numbers --------------------------------------------------------------------------------------------- */
+
+/* Between them subnormal floats count as zero in the calling thread, as operands and as results; `end` takes what
+ * `begin` gave, and the caller's mode is as before. Kernels run so: a subnormal operand makes an instruction a hundred
+ * times slower, and gradients through many steps are full of them. (XLA's CPU backend does the same, so values agree.)
+ */
+#if defined(__x86_64__)
+static inline uint32_t mx_flush_begin(void) {
+  uint32_t mode = __builtin_ia32_stmxcsr();
+  if ((mode & 0x8040) != 0x8040) __builtin_ia32_ldmxcsr(mode | 0x8040);
+  return mode;
+}
+static inline void mx_flush_end(uint32_t mode) {
+  if ((mode & 0x8040) != 0x8040) __builtin_ia32_ldmxcsr(mode);
+}
+#elif defined(__aarch64__)
+static inline uint32_t mx_flush_begin(void) {
+  uint64_t mode;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  __asm__ volatile("msr fpcr, %0" : : "r"(mode | (UINT64_C(1) << 24)));
+  return (uint32_t)mode;
+}
+static inline void mx_flush_end(uint32_t mode) { __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t)mode)); }
+#else
+static inline uint32_t mx_flush_begin(void) { return 0; }
+static inline void mx_flush_end(uint32_t mode) { (void)mode; }
+#endif
+
+/* Around kernels; and, in these, around what belongs to the host: `end` takes what `begin` gave. */
+static inline void mx_kernels_begin(mx_ctx *c) {
+  c->host_mode = mx_flush_begin();
+  c->in_kernels = true;
+}
+static inline void mx_kernels_end(mx_ctx *c) {
+  mx_flush_end(c->host_mode);
+  c->in_kernels = false;
+}
+static inline bool mx_host_begin(mx_ctx *c) {
+  bool within = c->in_kernels;
+  if (within) mx_kernels_end(c);
+  return within;
+}
+static inline void mx_host_end(mx_ctx *c, bool within) {
+  if (within) mx_kernels_begin(c);
+}
 
 /* -- workers (worker.c) -------------------------------------------------------------------------------------------- */
 /* A thread that calls run(arg) whenever it is told to, for what may take its time beside the caller's work. */

@@ -133,7 +133,8 @@ bool mx_collect(mx_ctx *c) {
   bool (*collect)(void *) = c->collect;
   if (!collect) return false;
   c->collect = NULL;
-  bool done = collect(c->ud);
+  bool within = mx_host_begin(c), done = collect(c->ud);
+  mx_host_end(c, within);
   c->collect = collect;
   return done;
 }

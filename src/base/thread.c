@@ -7,6 +7,22 @@
 /* A region costs about 1 us while its workers are awake, so less work than this for each chunk does not pay. */
 #define CHUNK_NS 2000.0
 
+#if defined(__has_feature)
+#  if __has_feature(thread_sanitizer)
+#    define __SANITIZE_THREAD__ 1
+#  endif
+#endif
+#if defined(__SANITIZE_THREAD__) /* it does not see the barriers of OpenMP */
+#  include <sanitizer/tsan_interface.h>
+#  define UNSEEN __attribute__((no_sanitize("thread")))
+static void hand_over(void *p) { __tsan_release(p); }
+static void take_over(void *p) { __tsan_acquire(p); }
+#else
+#  define UNSEEN
+static void hand_over(void *p) { (void)p; }
+static void take_over(void *p) { (void)p; }
+#endif
+
 static _Thread_local bool inside; /* a body runs in this thread */
 
 typedef struct task {
@@ -16,18 +32,26 @@ typedef struct task {
 
 static void run_one(void *arg, int i) {
   const task *t = arg;
+  uint32_t mode = mx_flush_begin();
   inside = true;
   t->body(t->arg, i);
   inside = false;
+  mx_flush_end(mode);
 }
 
 static void run_serial(int n, void (*body)(void *arg, int i), void *arg) {
   for (int i = 0; i < n; i++) body(arg, i);
 }
 
-static void run_openmp(int threads, int n, task *t) {
+UNSEEN static void run_openmp(int threads, int n, task *t) {
+  hand_over(&t->body);
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (int i = 0; i < n; i++) run_one(t, i);
+  for (int i = 0; i < n; i++) {
+    take_over(&t->body);
+    run_one(t, i);
+    hand_over(&t->arg);
+  }
+  take_over(&t->arg);
 }
 
 /* Nested regions, and engines of a parent process, run serially. */

@@ -50,6 +50,22 @@ static bool try_view(mx_ctx *c, mx_plan *p, const mx_eqn *e, bool *done) {
   return mx_plan_slot(c, p, e->out, base->root, base->offset + offset, strides);
 }
 
+enum { PREPARED = 8 }; /* operands and results, at most */
+
+/* What the kernel can find out before there are data. */
+static bool prepare(mx_ctx *c, mx_plan *p, mx_step *s) {
+  mx_tensor all[PREPARED];
+  int n = s->n_in + s->n_out;
+  if (n > PREPARED) return true;
+  for (int t = 0; t < n; t++) {
+    int32_t v = p->tensor_vars[s->tensors + t];
+    all[t] = (mx_tensor){NULL, p->program->avals[v], p->slots[v].strides, p->slots[v].contiguous};
+  }
+  mx_kernel_args args = {.prim = s->eqn->prim, .p = s->eqn->params, .n_in = s->n_in, .n_out = s->n_out};
+  args.in = all, args.out = all + s->n_in;
+  return mx_cpu.prepare(c, &args, &p->memory, &s->prepared);
+}
+
 static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   mx_step *s = &p->steps[p->n_steps];
   *s = (mx_step){
@@ -63,7 +79,7 @@ static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
     p->tensor_vars[p->n_tensors++] = v;
   }
   p->n_steps++;
-  return true;
+  return prepare(c, p, s);
 }
 
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
@@ -199,12 +215,12 @@ static mx_plan *plan_new(mx_ctx *c, mx_program *program, bool owned) {
 mx_plan *mx_plan_new(mx_ctx *c, mx_program *program) { return plan_new(c, program, false); }
 
 static void free_owned(void *plan) { mx_plan_release(plan); }
+void (*mx_plan_free)(void *plan) = free_owned;
 
 mx_plan *mx_plan_of(mx_ctx *c, mx_program *program) {
   _Atomic(void *) *at = &program->plan[c->nans];
   mx_plan *p = atomic_load(at);
   if (p) return p;
-  mx_plan_free = free_owned;
   p = plan_new(c, program, true);
   void *none = NULL;
   if (!p || atomic_compare_exchange_strong(at, &none, p)) return p;

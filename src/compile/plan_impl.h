@@ -30,9 +30,10 @@ typedef struct mx_slot {
 /* One kernel call, or code for elementwise equations. */
 typedef struct mx_step {
   mx_kernel kernel;
-  const mx_code *code; /* instead of the kernel */
-  const mx_eqn *eqn;   /* of a group: the last */
-  int tensors;         /* its first tensor: operands, then results */
+  const mx_code *code;  /* instead of the kernel */
+  const void *prepared; /* for the kernel */
+  const mx_eqn *eqn;    /* of a group: the last */
+  int tensors;          /* its first tensor: operands, then results */
   int n_in, n_out;
   const char *label; /* of a group: its primitives, "mul+add+exp"; else NULL */
   double flops;      /* of a group */

@@ -59,8 +59,13 @@ static void patch(mx_plan *p, mx_run *r, char *const *in, char *const *results) 
 
 static mx_kernel_args step_args(const mx_step *s, const mx_tensor *in) {
   const mx_eqn *e = s->eqn;
-  return (mx_kernel_args){
-      .prim = e->prim, .p = e->params, .n_in = s->n_in, .n_out = s->n_out, .in = in, .out = in + s->n_in};
+  return (mx_kernel_args){.prim = e->prim,
+                          .p = e->params,
+                          .n_in = s->n_in,
+                          .n_out = s->n_out,
+                          .in = in,
+                          .out = in + s->n_in,
+                          .prepared = s->prepared};
 }
 
 static bool run_kernel(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
@@ -115,7 +120,10 @@ static bool run_on(mx_ctx *c, mx_plan *p, mx_run *r, mx_array *const *in, char *
     r->results[k] = r->buffers[k]->data;
   }
   patch(p, r, data, r->results);
-  if (!run_steps(c, p, r)) return false;
+  mx_kernels_begin(c);
+  bool ok = run_steps(c, p, r);
+  mx_kernels_end(c);
+  if (!ok) return false;
   for (int k = 0; k < p->program->n_out; k++)
     if (!(out[k] = mx_keep(c, result(c, p, k, in, r->buffers)))) return false;
   return true;

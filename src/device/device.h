@@ -21,6 +21,7 @@ typedef struct mx_kernel_args {
   const mx_params *p;
   int n_in, n_out;
   const mx_tensor *in, *out;
+  const void *prepared; /* what mx_device.prepare found for tensors such as these; NULL: nothing */
 } mx_kernel_args;
 
 typedef bool (*mx_kernel)(mx_ctx *c, const mx_kernel_args *a);
@@ -28,6 +29,9 @@ typedef bool (*mx_kernel)(mx_ctx *c, const mx_kernel_args *a);
 typedef struct mx_device {
   const char *name;         /* "cpu" */
   const mx_kernel *kernels; /* by mx_prim_id; NULL: the primitive is always a view */
+  /* For a kernel that will run often on tensors of these avals and strides, which have no data yet: what need not be
+   * found out each time, in `keep`. NULL in *prepared: nothing. False: no memory. */
+  bool (*prepare)(mx_ctx *c, const mx_kernel_args *a, mx_arena *keep, const void **prepared);
 } mx_device;
 
 extern const mx_device mx_cpu;

@@ -1,7 +1,6 @@
 /* program.c: building, finishing and checking programs. */
 #include "program.h"
 
-void (*mx_plan_free)(void *plan);
 
 /* -- programs inside params ---------------------------------------------------------------------------------------- */
 

@@ -48,7 +48,7 @@ typedef struct mx_program {
   int const_hash_cap;
 } mx_program;
 
-extern void (*mx_plan_free)(void *plan); /* set by compile/ */
+extern void (*mx_plan_free)(void *plan); /* defined in compile/ */
 
 /* A growing list of array references. */
 typedef struct mx_list {

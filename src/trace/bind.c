@@ -3,17 +3,18 @@
 
 /* -- traces -------------------------------------------------------------------------------------------------------- */
 
-static void tracer_free(mx_array *x) {
+static void free_tracer(mx_array *x) {
   if (x->tag == MX_ABSTRACT) return;
   mx_release(x->primal);
   mx_release(x->tangent);
   mx_trace_release(x->trace);
 }
 
+void (*mx_tracer_free)(mx_array *x) = free_tracer;
+
 mx_trace *mx_trace_begin(mx_ctx *c, mx_trace_kind kind) {
   mx_trace *t = mx_new(c, sizeof *t);
   if (!t) return NULL;
-  mx_tracer_free = tracer_free;
   atomic_init(&t->refs, 1);
   t->engine = mx_engine_retain(c->engine);
   t->kind = kind;

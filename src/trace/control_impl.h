@@ -29,6 +29,10 @@ typedef struct mx_taped_scan {
 } mx_taped_scan;
 bool mx_scan_hoist(mx_ctx *c, mx_arena *a, mx_trace *lin, mx_taped_scan *s); /* hoist.c */
 
+/* Of a scan's body that was split: drops residuals (the last results of `known`, the last inputs of `unknown`) that
+ * `unknown` can cheaply compute of the others. Replaces both programs. (residuals.c) */
+bool mx_scan_thin(mx_ctx *c, mx_program **known, mx_program **unknown, int n_known_out);
+
 /* x with its mapped axis first; repeated there where axis is -1. */
 mx_array *mx_batch_to_front(mx_ctx *c, mx_array *x, int axis, int64_t size);
 

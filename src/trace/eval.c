@@ -24,7 +24,10 @@ static bool run_kernel(mx_ctx *c, const mx_op *o, mx_tensor *in, mx_tensor *resu
   mx_kernel_args args = {.prim = o->prim, .p = o->p, .n_in = o->n_in, .n_out = o->n_out, .in = in, .out = results};
   mx_kernel kernel = mx_cpu.kernels[o->prim->id];
   if (!kernel) return mx_no_rule(c, o->prim, "evaluation"), false;
-  return mx_kernel_run(c, kernel, &args) && (!c->nans || mx_cpu_check_nans(c, &args));
+  mx_kernels_begin(c);
+  bool ok = mx_kernel_run(c, kernel, &args) && (!c->nans || mx_cpu_check_nans(c, &args));
+  mx_kernels_end(c);
+  return ok;
 }
 
 static bool eval_kernel(mx_ctx *c, const mx_op *o, const mx_aval *avals, mx_array **out) {

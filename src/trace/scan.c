@@ -25,8 +25,20 @@ static bool scan_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
   return true;
 }
 
+/* The results of a body that are no earlier one once more: each ys is stacked once. */
+static int distinct_results(const mx_program *body, int n_carry, int *distinct, int *of) {
+  int n = 0;
+  for (int k = 0; k < body->n_out; k++) {
+    int j = n_carry < k ? n_carry : k;
+    while (body->outs[j] != body->outs[k]) j++;
+    of[k] = j < k ? of[j] : n;
+    if (j == k) distinct[n++] = k;
+  }
+  return n;
+}
+
 /* Params for another body; takes the body. */
-static bool bind_scan(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, int n_carry, bool reverse,
+static bool bind_body(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, int n_carry, bool reverse,
                       mx_array *const *in, int n_in, mx_array **out, int n_out) {
   mx_params p;
   memset(&p, 0, sizeof p);
@@ -38,6 +50,28 @@ static bool bind_scan(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, 
   p.scan.reverse = reverse;
   mx_program_release(body);
   return mx_bind_programs(c, &mx_prim_scan, &p, in, n_in, out, n_out);
+}
+
+/* The same of a body whose results may be one thing several times. */
+static bool bind_scan(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, int n_carry, bool reverse,
+                      mx_array *const *in, int n_in, mx_array **out, int n_out) {
+  mx_arena a = {c->engine, NULL};
+  int *distinct = mx_take(c, &a, n_out, sizeof(int)), *of = mx_take(c, &a, n_out, sizeof(int));
+  int *source = mx_take(c, &a, n_in, sizeof(int)), n = n_out;
+  mx_array **y = mx_take(c, &a, n_out, sizeof *y);
+  bool ok = body && distinct && of && source && y;
+  if (ok) n = distinct_results(body, n_carry, distinct, of);
+  if (ok && n < n_out) {
+    for (int i = 0; i < n_in; i++) source[i] = i;
+    mx_program *once = mx_program_rewire(c, body, n_in, (const mx_aval *const *)body->avals, source, n, distinct);
+    mx_program_release(body);
+    body = once;
+  }
+  if (ok) ok = bind_body(c, o, body, n_const, n_carry, reverse, in, n_in, y, n);
+  else mx_program_release(body);
+  for (int k = 0; k < n_out; k++) out[k] = ok ? y[of[k]] : NULL;
+  mx_arena_release(&a);
+  return ok;
 }
 
 /* Makes a program of the body again and again until the carry's results need no more of the mask than its inputs give.
@@ -198,6 +232,7 @@ static bool find_parts(mx_ctx *c, mx_arena *a, const sizes *s, const bool *unkno
   memcpy(p->in, unknown, (size_t)s->body->n_in);
   if (!split(c, s, p->in, p->out, &p->known, &p->unknown)) return false;
   for (int k = 0; k < s->body->n_out; k++) p->n_known_out += !p->out[k];
+  if (!mx_scan_thin(c, &p->known, &p->unknown, p->n_known_out)) return false;
   p->n_residuals = p->known->n_out - p->n_known_out;
   p->residual = mx_take(c, a, p->n_residuals, sizeof(int));
   for (int r = 0; p->residual && r < p->n_residuals; r++)

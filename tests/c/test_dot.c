@@ -366,6 +366,47 @@ static void test_tiles(void **state) {
   world_close(&w);
 }
 
+/* -- a matrix and a vector ----------------------------------------------------------------------------------------- */
+
+/* Rows i0 .. i1-1 of y = a x; what lies around them stays. The memory ends where a, x and y do. */
+static void check_vector(world *w, const tiles *t, int64_t m, int64_t n, bool turned, bool part) {
+  size_t size = t->wide ? 8 : 4;
+  int64_t gap = pick(w, 0, 3), line = (turned ? m : n) + gap, i0 = part ? m / 3 : 0, i1 = part ? m - m / 4 : m;
+  int64_t elements = (turned ? n - 1 : m - 1) * line + line - gap;
+  mx_gemv g = {.m = m, .n = n, .a_row = turned ? 1 : line, .a_col = turned ? line : 1};
+  char *a = malloc((size_t)elements * size), *x = malloc((size_t)n * size), *y = malloc((size_t)m * size);
+  for (int64_t i = 0; i < elements; i++) put(t, a, i, (double)pick(w, -9, 9));
+  for (int64_t i = 0; i < n; i++) put(t, x, i, (double)pick(w, -9, 9));
+  for (int64_t i = 0; i < m; i++) put(t, y, i, 1e6);
+  g.a = a, g.x = x, g.y = y;
+  t->loops->gemv(&g, i0, i1);
+  for (int64_t i = 0; i < m; i++) {
+    double want = i < i0 || i >= i1 ? 1e6 : 0;
+    for (int64_t j = 0; want != 1e6 && j < n; j++) want += get(t, a, i * g.a_row + j * g.a_col) * get(t, x, j);
+    if (get(t, y, i) != want) fail_msg("%dx%d: element %d is %g, want %g", (int)m, (int)n, (int)i, get(t, y, i), want);
+  }
+  free(a), free(x), free(y);
+}
+
+static void test_vectors(void **state) {
+  (void)state;
+  static const int64_t long_side[] = {127, 128, 129, 160, 300, 517};
+  world w;
+  world_open(&w, 1);
+  for (size_t k = 0; k < sizeof all_tiles / sizeof *all_tiles; k++) {
+    const tiles *t = &all_tiles[k];
+    if (!t->loops->gemv || mx_isa() < t->isa) continue;
+    for (int64_t i = 1; i < 140; i++)
+      for (int turned = 0; turned < 2; turned++) check_vector(&w, t, i, pick(&w, 1, 70), turned, pick(&w, 0, 1));
+    for (size_t i = 0; i < sizeof long_side / sizeof *long_side; i++)
+      for (int64_t n = 1; n < 40; n++) {
+        check_vector(&w, t, long_side[i], n, true, n & 1);
+        check_vector(&w, t, n, long_side[i], false, n & 1);
+      }
+  }
+  world_close(&w);
+}
+
 /* -- matmul -------------------------------------------------------------------------------------------------------- */
 
 static void check_matmul(mx_ctx *c, mx_dims x, mx_dims y, mx_dims want) {
@@ -501,19 +542,13 @@ static void test_failing_allocations(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_general),
-      cmocka_unit_test(test_result_dtype),
-      cmocka_unit_test(test_matrices),
-      cmocka_unit_test(test_large),
-      cmocka_unit_test(test_edges),
-      cmocka_unit_test(test_threads),
-      cmocka_unit_test(test_special_numbers),
-      cmocka_unit_test(test_tiles),
-      cmocka_unit_test(test_matmul),
-      cmocka_unit_test(test_wrong_axes),
-      cmocka_unit_test(test_derivatives),
-      cmocka_unit_test(test_batch),
-      cmocka_unit_test(test_failing_allocations),
+      cmocka_unit_test(test_general),         cmocka_unit_test(test_result_dtype),
+      cmocka_unit_test(test_matrices),        cmocka_unit_test(test_large),
+      cmocka_unit_test(test_edges),           cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_special_numbers), cmocka_unit_test(test_tiles),
+      cmocka_unit_test(test_vectors),         cmocka_unit_test(test_matmul),
+      cmocka_unit_test(test_wrong_axes),      cmocka_unit_test(test_derivatives),
+      cmocka_unit_test(test_batch),           cmocka_unit_test(test_failing_allocations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

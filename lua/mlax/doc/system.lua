@@ -42,7 +42,10 @@
 -- @param[opt] n a number
 -- @usage print(mlax.threads() >= 1)   --> true
 
---- Whether results are the same for any number of threads; with a boolean, sets it.
+--- Whether results have the same bits for any number of threads; with a boolean, sets it.
+--
+-- It costs nothing on the CPU: its kernels add in an order that depends on lengths alone, however many threads share the work. A device
+-- that has faster sums may use them only while this is off.
 -- @function deterministic
 -- @param[opt] on a boolean
 -- @usage mlax.deterministic(true)

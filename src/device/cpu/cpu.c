@@ -6,4 +6,9 @@ static const mx_kernel kernels[MX_PRIM_COUNT] = {
 #include "../../ops/primitives.def"
 };
 
-const mx_device mx_cpu = {"cpu", kernels};
+static bool prepare(mx_ctx *c, const mx_kernel_args *a, mx_arena *keep, const void **prepared) {
+  *prepared = NULL;
+  return a->prim->id != MX_PRIM_dot_general || mx_cpu_prepare_dot(c, a, keep, prepared);
+}
+
+const mx_device mx_cpu = {"cpu", kernels, prepare};

@@ -23,4 +23,7 @@ MX_CPU_FAMILY(conv);
 MX_CPU_FAMILY(window);
 MX_CPU_FAMILY(linalg);
 
+/* As mx_device.prepare. */
+bool mx_cpu_prepare_dot(mx_ctx *c, const mx_kernel_args *a, mx_arena *keep, const void **prepared);
+
 #endif

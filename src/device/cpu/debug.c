@@ -4,7 +4,9 @@
 bool mx_cpu_debug(mx_ctx *c, const mx_kernel_args *k) {
   const mx_tensor *guard = k->p->print.guarded ? &k->in[k->n_in - 1] : NULL;
   if (!c->print || (guard && !*guard->data)) return true;
-  return c->print(c->ud, k);
+  bool within = mx_host_begin(c), ok = c->print(c->ud, k);
+  mx_host_end(c, within);
+  return ok;
 }
 
 /* -- NaN ---------------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,12 @@
 
 #include <stdlib.h>
 
+/* Both operands, and the products that are made of them. */
+typedef struct dot {
+  mx_dot of;
+  mx_dot_operand x, y;
+} dot;
+
 /* -- operands ------------------------------------------------------------------------------------------------------ */
 
 static void operand_set(mx_dot_operand *o, const mx_tensor *t) {
@@ -93,7 +99,7 @@ static void take_all(mx_dot_axes *to, const mx_dot_axes *from) {
 }
 
 /* The pairs of contracted axes by falling strides of x, so that they merge in whatever order they were named. */
-static void sort_contracted(const mx_dot *d, const mx_params *p, mx_dims *x, mx_dims *y) {
+static void sort_contracted(const dot *d, const mx_params *p, mx_dims *x, mx_dims *y) {
   x->n = y->n = 0;
   for (int i = 0; i < p->dot.x_contract.n; i++) {
     int64_t axis = p->dot.x_contract.v[i];
@@ -105,9 +111,9 @@ static void sort_contracted(const mx_dot *d, const mx_params *p, mx_dims *x, mx_
   }
 }
 
-static int64_t step(const mx_dot *d, const mx_dot_operand *o, int64_t axis) { return o->strides[axis] >> d->size_log2; }
+static int64_t step(const dot *d, const mx_dot_operand *o, int64_t axis) { return o->strides[axis] >> d->of.size_log2; }
 
-static void contracted(const mx_dot *d, const mx_params *p, mx_dot_axes *merged) {
+static void contracted(const dot *d, const mx_params *p, mx_dot_axes *merged) {
   mx_dims x, y;
   merged->n = 0;
   sort_contracted(d, p, &x, &y);
@@ -116,18 +122,18 @@ static void contracted(const mx_dot *d, const mx_params *p, mx_dot_axes *merged)
 }
 
 /* The result's axes: batch to the outer ones, those of x to m and those of y to n. */
-static void result_axes(mx_dot *d, const mx_params *p, const mx_aval *out, mx_dot_axes *m, mx_dot_axes *n) {
+static void result_axes(dot *d, const mx_params *p, const mx_aval *out, mx_dot_axes *m, mx_dot_axes *n) {
   mx_dims rows, columns;
   int64_t strides[MX_MAX_NDIM];
   int at = 0;
   free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch, &rows);
   free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch, &columns);
   mx_strides_contiguous(out, strides);
-  for (int i = 0; i < out->ndim; i++) strides[i] >>= d->size_log2;
-  d->outer.n = m->n = n->n = 0;
+  for (int i = 0; i < out->ndim; i++) strides[i] >>= d->of.size_log2;
+  d->of.outer.n = m->n = n->n = 0;
   for (int i = 0; i < p->dot.x_batch.n; i++, at++)
-    add_axis(&d->outer, (mx_dot_axis){out->shape[at], step(d, &d->x, p->dot.x_batch.v[i]),
-                                      step(d, &d->y, p->dot.y_batch.v[i]), strides[at]});
+    add_axis(&d->of.outer, (mx_dot_axis){out->shape[at], step(d, &d->x, p->dot.x_batch.v[i]),
+                                         step(d, &d->y, p->dot.y_batch.v[i]), strides[at]});
   for (int i = 0; i < rows.n; i++, at++)
     add_axis(m, (mx_dot_axis){out->shape[at], step(d, &d->x, rows.v[i]), 0, strides[at]});
   for (int i = 0; i < columns.n; i++, at++)
@@ -135,20 +141,20 @@ static void result_axes(mx_dot *d, const mx_params *p, const mx_aval *out, mx_do
 }
 
 /* Fills the outer axes and the form; false where the contracted axes do not merge. */
-static bool plan(mx_dot *d, const mx_params *p, const mx_aval *out) {
+static bool plan(dot *d, const mx_params *p, const mx_aval *out) {
   mx_dot_axes m, n, k;
   contracted(d, p, &k);
   result_axes(d, p, out, &m, &n);
   mx_dot_axis row = take_last(&m), column = take_last(&n), inner = take_last(&k);
-  take_all(&d->outer, &m);
-  take_all(&d->outer, &n);
-  d->products = 1;
-  for (int i = 0; i < d->outer.n; i++) d->products *= d->outer.axis[i].n;
-  d->form = (mx_gemm){.m = row.n, .n = column.n, .k = inner.n};
-  d->form.a_row = row.x, d->form.a_col = inner.x;
-  d->form.b_row = inner.y, d->form.b_col = column.y;
-  d->form.c_row = row.out;
-  if (inner.n == 1) d->form.a_col = 1, d->form.b_row = column.y == 1 ? column.n : 1; /* as BLAS wants it */
+  take_all(&d->of.outer, &m);
+  take_all(&d->of.outer, &n);
+  d->of.products = 1;
+  for (int i = 0; i < d->of.outer.n; i++) d->of.products *= d->of.outer.axis[i].n;
+  d->of.form = (mx_gemm){.m = row.n, .n = column.n, .k = inner.n};
+  d->of.form.a_row = row.x, d->of.form.a_col = inner.x;
+  d->of.form.b_row = inner.y, d->of.form.b_col = column.y;
+  d->of.form.c_row = row.out;
+  if (inner.n == 1) d->of.form.a_col = 1, d->of.form.b_row = column.y == 1 ? column.n : 1; /* as BLAS wants it */
   return k.n == 0;
 }
 
@@ -160,10 +166,10 @@ static mx_dims order_of(const mx_dims *batch, const mx_dims *second, const mx_di
 }
 
 /* Brings what cannot be read as it lies into the order batch, rows, contracted; batch, contracted, columns. */
-static bool make_readable(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_aval *out) {
+static bool make_readable(mx_ctx *c, dot *d, const mx_params *p, const mx_aval *out) {
   bool merges = plan(d, p, out);
-  mx_gemm form = d->form;
-  bool x_reads = merges && mx_dot_reads(d, &form, false), y_reads = merges && mx_dot_reads(d, &form, true);
+  mx_gemm form = d->of.form;
+  bool x_reads = merges && mx_dot_reads(&d->of, &form, false), y_reads = merges && mx_dot_reads(&d->of, &form, true);
   if (x_reads && y_reads) return true;
   mx_dims rows, columns, x_contract, y_contract;
   free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch, &rows);
@@ -180,30 +186,50 @@ static bool make_readable(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_ava
 
 static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
 
-static bool multiply(mx_ctx *c, mx_dot *d, const mx_params *p, const mx_aval *out) {
+static bool multiply(mx_ctx *c, dot *d, const mx_params *p, const mx_aval *out, char *to) {
   mx_aval worked = *out;
-  worked.dtype = (uint8_t)d->dtype;
-  return operand_convert(c, &d->x, d->dtype) && operand_convert(c, &d->y, d->dtype) &&
-         make_readable(c, d, p, &worked) && mx_dot_run(c, d);
+  int dtype = d->of.dtype;
+  worked.dtype = (uint8_t)dtype;
+  return operand_convert(c, &d->x, dtype) && operand_convert(c, &d->y, dtype) && make_readable(c, d, p, &worked) &&
+         mx_dot_run(c, &d->of, d->x.t.data, d->y.t.data, to);
+}
+
+static void dot_set(dot *d, const mx_kernel_args *a) {
+  d->of.dtype = working_dtype(a->out[0].aval->dtype);
+  d->of.size = (int64_t)mx_itemsize(d->of.dtype);
+  d->of.size_log2 = __builtin_ctzll((unsigned long long)d->of.size);
+  operand_set(&d->x, &a->in[0]);
+  operand_set(&d->y, &a->in[1]);
+}
+
+/* The form, where the operands can be read as they lie and nothing is converted. */
+bool mx_cpu_prepare_dot(mx_ctx *c, const mx_kernel_args *a, mx_arena *keep, const void **prepared) {
+  dot d;
+  int dtype = working_dtype(a->out[0].aval->dtype);
+  bool converts = a->in[0].aval->dtype != dtype || a->in[1].aval->dtype != dtype || a->out[0].aval->dtype != dtype;
+  if (converts || a->in[0].aval->size == 0 || a->out[0].aval->size == 0) return true;
+  dot_set(&d, a);
+  if (!plan(&d, a->p, a->out[0].aval)) return true;
+  if (!mx_dot_reads(&d.of, &d.of.form, false) || !mx_dot_reads(&d.of, &d.of.form, true)) return true;
+  mx_dot *to = mx_arena_alloc(c, keep, sizeof *to);
+  if (to) *to = d.of;
+  *prepared = to;
+  return to != NULL;
 }
 
 bool mx_cpu_dot(mx_ctx *c, const mx_kernel_args *a) {
+  if (a->prepared) return mx_dot_run(c, a->prepared, a->in[0].data, a->in[1].data, a->out[0].data);
   const mx_tensor *y = &a->out[0];
-  mx_dot d;
-  d.dtype = working_dtype(y->aval->dtype);
-  d.size = (int64_t)mx_itemsize(d.dtype);
-  d.size_log2 = __builtin_ctzll((unsigned long long)d.size);
   if (y->aval->size == 0) return true;
   if (a->in[0].aval->size == 0) { /* sums of nothing */
     memset(y->data, 0, mx_nbytes(y->aval));
     return true;
   }
   mx_widened w;
-  operand_set(&d.x, &a->in[0]);
-  operand_set(&d.y, &a->in[1]);
+  dot d;
+  dot_set(&d, a);
   if (!mx_widen_result(c, y, &w)) return false;
-  d.out = w.out.data;
-  bool ok = multiply(c, &d, a->p, y->aval);
+  bool ok = multiply(c, &d, a->p, y->aval, w.out.data);
   operand_free(c, &d.x);
   operand_free(c, &d.y);
   return mx_narrow(c, &w, ok);

@@ -14,6 +14,16 @@ typedef struct mx_dot_axes {
   mx_dot_axis axis[2 * MX_MAX_NDIM];
 } mx_dot_axes;
 
+/* Products of one form, at places that outer axes run over. */
+typedef struct mx_dot {
+  int dtype; /* that is worked in */
+  int64_t size;
+  int size_log2;
+  mx_dot_axes outer;
+  int64_t products; /* positions of the outer axes */
+  mx_gemm form;     /* of each product; a, b, c are set for each */
+} mx_dot;
+
 /* An operand, with its strides by its own axes; `memory` is scratch where it had to be converted or packed. */
 typedef struct mx_dot_operand {
   mx_tensor t;
@@ -23,19 +33,8 @@ typedef struct mx_dot_operand {
   size_t bytes;
 } mx_dot_operand;
 
-typedef struct mx_dot {
-  int dtype; /* that is worked in */
-  int64_t size;
-  int size_log2;
-  mx_dot_operand x, y;
-  char *out;
-  mx_dot_axes outer;
-  int64_t products; /* positions of the outer axes */
-  mx_gemm form;     /* of each product; a, b, c are set for each */
-} mx_dot;
-
 /* Multiplies; the operands are ready. False: interrupted, or no memory. */
-bool mx_dot_run(mx_ctx *c, const mx_dot *d);
+bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out);
 /* The register tiles of this machine for a dtype; NULL: there are none. */
 const mx_gemm_loops *mx_own_tiles(int dtype);
 /* Whether the loops that will be chosen can read an operand with these strides of its rows and columns. */

@@ -1,9 +1,9 @@
 /* dot_run.c: which loops multiply, and how the work is cut into tiles.
  *
  *     integers, bool               own loops, exact (and for lengths that BLAS cannot count)
- *     one row or one column        own matrix-vector loops (BLAS's products of matrices are up to 12 times slower
- * there) floats                       own register tiles, where the machine has fused multiply-add the rest BLAS, each
- * tile by one thread; BLAS's own threads are not used
+ *     floats                       own register tiles, and own loops for a matrix and a vector, where the machine has
+ *                                  fused multiply-add
+ *     elsewhere                    BLAS, each tile by one thread (its own threads are not used); one row by own loops
  *
  * Tiles go to the threads in rounds of at most 2^31 operations a thread; between rounds an interrupt is heard. */
 #include "dot_impl.h"
@@ -18,8 +18,10 @@ typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
 
 typedef struct job {
   const mx_dot *d;
+  const char *x, *y;
+  char *out;
   const mx_gemm_table *table;
-  const mx_gemm_loops *loops; /* of tiles */
+  const mx_gemm_loops *loops; /* of tiles, and with vectors */
   method use;
   int64_t row_unit, column_unit;   /* tiles are cut at multiples of these */
   int64_t rows, columns;           /* of a tile */
@@ -44,9 +46,8 @@ const mx_gemm_loops *mx_own_tiles(int dtype) {
 /* Depends on lengths alone: packing an operand only makes them grow. */
 static method choose(const mx_dot *d, const mx_gemm *f) {
   if (!mx_is_float(d->dtype)) return USE_ROWS;
-  if (f->m == 1 || f->n == 1) return USE_GEMV;
-  if (mx_own_tiles(d->dtype)) return USE_TILES;
-  return blas_counts(f) ? USE_BLAS : USE_ROWS;
+  if (mx_own_tiles(d->dtype)) return f->m == 1 || f->n == 1 ? USE_GEMV : USE_TILES;
+  return blas_counts(f) && f->m > 1 ? USE_BLAS : USE_ROWS;
 }
 
 /* BLAS: one stride is 1, and the other at least as long as the rows that it steps over, in 32 bits. */
@@ -104,11 +105,12 @@ static void gemv_tile(const job *j, const mx_gemm *g, mx_tile t, char *scratch) 
   v.y = spread ? scratch + g->k * size - i0 * size : g->c;
   if (v.m == 1 && v.a_col != 1) v.a_row = 1;
   if (v.n == 1) v.a_col = v.a_row == 1 ? 0 : 1; /* one product each */
-  (j->d->dtype == MLAX_FLOAT32 ? j->table->gemv32 : j->table->gemv64)(&v, i0, i1);
+  j->loops->gemv(&v, i0, i1);
   for (int64_t i = i0; spread && i < i1; i++) memcpy(g->c + i * g->c_row * size, v.y + i * size, (size_t)size);
 }
 
-static mx_gemm product_at(const mx_dot *d, int64_t position) {
+static mx_gemm product_at(const job *j, int64_t position) {
+  const mx_dot *d = j->d;
   mx_gemm g = d->form;
   int64_t x = 0, y = 0, out = 0;
   for (int i = d->outer.n - 1; i >= 0; i--) {
@@ -117,15 +119,15 @@ static mx_gemm product_at(const mx_dot *d, int64_t position) {
     position /= a->n;
     x += at * a->x, y += at * a->y, out += at * a->out;
   }
-  g.a = d->x.t.data + x * d->size;
-  g.b = d->y.t.data + y * d->size;
-  g.c = d->out + out * d->size;
+  g.a = j->x + x * d->size;
+  g.b = j->y + y * d->size;
+  g.c = j->out + out * d->size;
   return g;
 }
 
 static void run_tile(const job *j, int64_t i, char *scratch) {
   int64_t per_product = j->row_tiles * j->column_tiles, in = i % per_product;
-  mx_gemm g = product_at(j->d, i / per_product);
+  mx_gemm g = product_at(j, i / per_product);
   mx_tile t = {.m0 = in / j->column_tiles * j->rows, .n0 = in % j->column_tiles * j->columns};
   t.m1 = g.m - t.m0 < j->rows ? g.m : t.m0 + j->rows;
   t.n1 = g.n - t.n0 < j->columns ? g.n : t.n0 + j->columns;
@@ -174,7 +176,8 @@ static void cut(job *j, int chunks) {
 static size_t scratch_bytes(const job *j) {
   const mx_gemm *f = &j->d->form;
   if (j->use == USE_TILES) return (j->loops->scratch(f, (mx_tile){0, j->rows, 0, j->columns}) + 63) / 64 * 64;
-  return j->use == USE_GEMV ? (size_t)((f->k + f->m) * j->d->size + 63) / 64 * 64 : 0;
+  bool dense = f->m == 1 ? f->a_col == 1 : f->b_row == 1 && f->c_row == 1;
+  return j->use == USE_GEMV && !dense ? (size_t)((f->k + f->m) * j->d->size + 63) / 64 * 64 : 0;
 }
 
 static double ns_per_work(const job *j) {
@@ -199,11 +202,12 @@ static bool run_rounds(mx_ctx *c, job *j) {
   return true;
 }
 
-bool mx_dot_run(mx_ctx *c, const mx_dot *d) {
-  job j = {.d = d, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
+bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out) {
+  job j = {.d = d, .x = x, .y = y, .out = out, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
   double work = work_of(&d->form);
-  if (j.use == USE_TILES) j.loops = mx_own_tiles(d->dtype);
-  j.row_unit = j.loops ? j.loops->row_unit : 16, j.column_unit = j.loops ? j.loops->column_unit : 16;
+  if (j.use == USE_TILES || j.use == USE_GEMV) j.loops = mx_own_tiles(d->dtype);
+  j.row_unit = j.use == USE_TILES ? j.loops->row_unit : 16;
+  j.column_unit = j.use == USE_TILES ? j.loops->column_unit : 16;
   int64_t units = d->products * ceil_div(d->form.m, j.row_unit) * ceil_div(d->form.n, j.column_unit);
   j.n_chunks = mx_chunks(c->engine, units, ns_per_work(&j) * work * (double)d->products / (double)units);
   cut(&j, j.n_chunks);

@@ -57,20 +57,19 @@ typedef struct mx_run_tile {
   bool add;
 } mx_run_tile;
 
-/* Products by register tiles. */
+/* Products by register tiles, and with vectors. */
 typedef struct mx_gemm_loops {
   int row_unit, column_unit;                                    /* tiles are best cut at multiples of these */
   size_t (*scratch)(const mx_gemm *g, mx_tile t);               /* bytes that `multiply` needs, 64-byte aligned */
   void (*multiply)(const mx_gemm *g, mx_tile t, void *scratch); /* NULL: BLAS is better */
   void (*run_tile)(const mx_run_tile *t);                       /* at most row_unit rows */
+  void (*gemv)(const mx_gemv *g, int64_t i0, int64_t i1);       /* rows i0 .. i1-1 of y */
 } mx_gemm_loops;
 
 typedef struct mx_gemm_table {
   const mx_gemm_loops *tiles[MX_DTYPE_COUNT]; /* floats: float32 and float64 */
   /* by dtype: integers wrap, bool is or of ands; b_col is 1 (or n is) */
   void (*rows[MX_DTYPE_COUNT])(const mx_gemm *g, mx_tile t);
-  void (*gemv32)(const mx_gemv *g, int64_t i0, int64_t i1);
-  void (*gemv64)(const mx_gemv *g, int64_t i0, int64_t i1);
 } mx_gemm_table;
 
 MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_float);
