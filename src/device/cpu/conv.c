@@ -9,7 +9,8 @@
  * taken depends on shapes and layouts alone.
  *
  * Where x lies so that register tiles can read it, there are no panels: long lines of places (conv_lines.c), or else
- * rows and columns from several lines (conv_direct.c).
+ * rows from several lines (conv_direct.c); and windows of 3 x 3 that move by one need fewer multiplications
+ * (conv_winograd.c).
  *
  * A dilated input has holes in it, most products with which are zero: places are sorted by their remainder, and those
  * of one remainder are a convolution of the undilated input with every so many-th element of the kernel.
@@ -281,7 +282,7 @@ static int64_t rows_of_tile(const job *j) {
 static void cut(job *j) {
   const conv *v = j->v;
   j->depth = j->add ? lesser(v->k, DEPTH) : v->k;
-  j->rows = j->unit && !v->run.along_k ? v->m : rows_of_tile(j);
+  j->rows = rows_of_tile(j);
   j->tiles = ceil_div(v->m, j->rows);
   int64_t all = j->tiles * v->groups;
   j->slices = all < SLICES && j->add ? lesser(ceil_div(SLICES, all), v->k / SLICE) : 1;

@@ -18,7 +18,7 @@ enum {
   LEAST = 16,           /* channels and features, at least; */
   LEAST_BOTH = 16 * 16, /* and of their product */
   MOST = 128 * 128,     /* of a gradient */
-  LEAST_TILES = 16,
+  LEAST_TILES = 32,
   BLOCK = 512 * 1024, /* bytes of v and m */
   SLICES = 8,         /* of a gradient */
   PAD = 16            /* elements between points, so that not all of them fall into one set of a cache */
