@@ -634,6 +634,7 @@ static void test_window_channels(void **state) {
       for (int s = 1; s < 3; s++) {
         p.window.window.v[s] = f[0], p.window.strides.v[s] = f[1], p.window.dilation.v[s] = f[2];
         p.window.lo.v[s] = f[3], p.window.hi.v[s] = f[4];
+        p.window.x_dilation.v[s] = 1 + (i % 7 == s ? 2 : 0);
       }
       mx_array *x = random_array(&w, dtype, &shape), *got = mx_reduce_window(c, reductions[i / 6 % 3], x, NULL, &p);
       assert_same(got, plain_window(c, reductions[i / 6 % 3], x, &p, &got->aval), tolerance_of(dtype));

@@ -316,7 +316,8 @@ static bool are_tiles(const walk *w) {
   bool tiles = true;
   for (int i = 0; i < w->n; i++) {
     const axis *a = &w->outer[i];
-    tiles &= a->window == a->stride && a->dilation == 1 && a->lo == 0 && a->n == a->out * a->stride;
+    tiles &=
+        a->window == a->stride && a->dilation == 1 && a->x_dilation == 1 && a->lo == 0 && a->n == a->out * a->stride;
   }
   return tiles;
 }

@@ -13,7 +13,7 @@ bool mx_window_has_taps(const walk *w) {
   int64_t taps = 1;
   if (w->n == 0 || !stands_still(&w->inner) || w->inner.x != w->size) return false;
   for (int i = 0; i < w->n; i++) {
-    if (w->outer[i].x_dilation > 1 || w->outer[i].window > MAX_TAPS) return false;
+    if (w->outer[i].window > MAX_TAPS) return false;
     taps *= w->outer[i].window;
     if (taps > MAX_TAPS) return false;
   }
@@ -33,9 +33,18 @@ typedef struct tap_set { /* the taps of a place, with the memory of their channe
 
 /* The window's elements lo .. hi-1 that are inside, for a place. */
 static void bounds_of(const axis *a, int64_t p, int64_t *lo, int64_t *hi) {
-  int64_t at = p * a->stride - a->lo;
+  int64_t at = p * a->stride - a->lo, last = (a->n - 1) * a->x_dilation;
   *lo = greater(0, ceil_div(-at, a->dilation));
-  *hi = lesser(a->window, floor_div(a->n - 1 - at, a->dilation) + 1);
+  *hi = lesser(a->window, floor_div(last - at, a->dilation) + 1);
+}
+
+/* The element of x that the window's k-th meets; false: it falls between two. */
+static bool element_of(const axis *a, int64_t p, int64_t k, int64_t *e) {
+  *e = p * a->stride - a->lo + k * a->dilation;
+  if (a->x_dilation == 1) return true;
+  int64_t at = *e;
+  *e /= a->x_dilation;
+  return *e * a->x_dilation == at;
 }
 
 /* All combinations of elements that are inside, in row-major order. */
@@ -44,14 +53,13 @@ static void find_lines(const walk *w, const int64_t *position, tap_set *s) {
   s->n_lines = 1, s->lines[0] = (tap){0, 0};
   for (int i = 0; i < w->n - 1; i++) {
     const axis *a = &w->outer[i];
-    int64_t lo, hi, n = 0, at = position[i] * a->stride - a->lo;
+    int64_t lo, hi, e, n = 0;
     bounds_of(a, position[i], &lo, &hi);
     memcpy(before, s->lines, sizeof *before * (size_t)s->n_lines);
     for (int64_t l = 0; l < s->n_lines; l++)
-      for (int64_t k = lo; k < hi; k++, n++) {
-        int64_t e = at + k * a->dilation;
-        s->lines[n] = (tap){before[l].x + e * a->x, before[l].place + e * a->place};
-      }
+      for (int64_t k = lo; k < hi; k++)
+        if (element_of(a, position[i], k, &e))
+          s->lines[n++] = (tap){before[l].x + e * a->x, before[l].place + e * a->place};
     s->n_lines = n;
   }
 }
@@ -59,12 +67,14 @@ static void find_lines(const walk *w, const int64_t *position, tap_set *s) {
 /* `rows`: what the places of x's elements are counted in, NULL for reductions. */
 static void find_taps(const walk *w, int64_t p, int64_t lo, int64_t hi, int64_t j0, char *rows, tap_set *s) {
   const axis *a = &w->outer[w->n - 1];
+  int64_t e;
   s->n = 0;
   for (int64_t l = 0; l < s->n_lines; l++)
-    for (int64_t k = lo; k < hi; k++, s->n++) {
-      int64_t e = p * a->stride - a->lo + k * a->dilation;
+    for (int64_t k = lo; k < hi; k++) {
+      if (!element_of(a, p, k, &e)) continue;
       s->x[s->n] = w->x + s->lines[l].x + e * a->x + j0 * w->size;
       if (rows) s->rows[s->n] = rows + (s->lines[l].place + e * a->place + j0) * w->size;
+      s->n++;
     }
 }
 
@@ -94,7 +104,7 @@ void mx_window_line(const walk *w, const int64_t *position, int64_t p0, int64_t 
   for (int64_t p = p0; p < p1; p++, result += a->result) {
     int64_t last_lo = lo, last_hi = hi;
     bounds_of(a, p, &lo, &hi);
-    if (p > p0 && lo == last_lo && hi == last_hi) next_taps(w, rows != NULL, &s);
+    if (p > p0 && a->x_dilation == 1 && lo == last_lo && hi == last_hi) next_taps(w, rows != NULL, &s);
     else find_taps(w, p, lo, hi, j0, rows, &s);
     run_place(w, &s, y + result * w->size, j1 - j0);
   }
