@@ -125,7 +125,9 @@ static mx_code *keep_code(const grouping *g) {
   to->at = keep(g->c, p, from->at, (size_t)from->n_value * sizeof *from->at);
   to->out = keep(g->c, p, from->out, (size_t)from->n_out * sizeof *from->out);
   if (from->stages) to->stages = keep(g->c, p, from->stages, (size_t)from->n_stages * sizeof *from->stages);
-  bool ok = to->ins && to->size && to->row && to->at && to->out && (!from->stages || to->stages);
+  if (from->passes) to->passes = keep(g->c, p, from->passes, (size_t)from->n_passes * sizeof *from->passes);
+  bool ok = (!from->passes || to->passes) && to->ins && to->size && to->row && to->at && to->out &&
+            (!from->stages || to->stages);
   return ok ? to : NULL;
 }
 
@@ -216,6 +218,15 @@ static bool find_cols(grouping *g) {
   return true;
 }
 
+/* Whether some value has one element a row. */
+static bool has_row_values(const grouping *g) {
+  for (int i = 0; i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    if (!mx_eqn_joins_rows(g->p->program, e) && aval(g, e->out)->size != g->elements) return true;
+  }
+  return false;
+}
+
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
   int first = group ? f->ends[group - 1] : 0;
   int32_t rest[MAX_GROUP];
@@ -225,6 +236,7 @@ bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
   if (g.n == 1 && !mx_cpu_is_elementwise(member(&g, 0)->prim)) return mx_plan_equation(c, p, member(&g, 0));
   bool fits = find_cols(&g);
   mx_coder_start(&g.coder, g.cols ? g.elements / g.cols : 0, g.cols);
+  if (!has_row_values(&g)) mx_coder_widen(&g.coder);
   find_operands(&g);
   write_code(&g);
   mark_results(&g);

@@ -10,11 +10,19 @@ enum {
   FEW = 32             /* operands whose state lies on the stack */
 };
 
-typedef enum { IN_ROW, ONE_VALUE, SCATTERED } layout;
+typedef enum { IN_ROW, ONE_VALUE, REPEATED, SCATTERED } layout;
 
 static layout layout_of(const mx_tensor *t, int64_t size) {
   if (t->contiguous && t->aval->size == size) return IN_ROW;
   return t->aval->size == 1 ? ONE_VALUE : SCATTERED;
+}
+
+/* The elements after which a scattered operand begins anew: behind its outermost axis that moves. */
+static int64_t period_of(const mx_tensor *t, const mx_aval *shape) {
+  int64_t strides[MX_MAX_NDIM], period = shape->size;
+  mx_strides_broadcast(t->aval, t->strides, shape, strides);
+  for (int i = 0; i < shape->ndim && (strides[i] == 0 || shape->shape[i] == 1); i++) period /= shape->shape[i];
+  return period;
 }
 
 /* One operand on its way through the blocks of a chunk. */
@@ -23,14 +31,26 @@ typedef struct operand {
   size_t size;      /* bytes of an element */
   const char *next; /* IN_ROW: the next element */
   void *block;
-  mx_walk walk; /* SCATTERED */
+  int64_t period, phase, filled; /* REPEATED: elements; the next one's place in it; those of the block, all kept */
+  mx_walk walk;                  /* SCATTERED */
 } operand;
 
-static void operand_start(operand *o, const mx_tensor *t, const mx_aval *shape, int64_t lo, int64_t n) {
+/* Some periods fill the block, which is then used from any phase on. */
+static void operand_repeat(operand *o, const mx_tensor *t, const mx_aval *shape, int64_t lo, int64_t block) {
+  o->layout = REPEATED;
+  o->phase = lo % o->period;
+  o->filled = shape->size < block ? shape->size : block;
+  mx_walk_start(&o->walk, t, shape, 0);
+  mx_walk_gather(&o->walk, o->filled, o->block);
+}
+
+static void operand_start(operand *o, const mx_tensor *t, const mx_aval *shape, int64_t lo, int64_t n, int64_t block) {
   o->layout = layout_of(t, shape->size);
   o->size = mx_itemsize(t->aval->dtype);
   o->next = t->data;
+  if (o->layout == SCATTERED) o->period = period_of(t, shape);
   if (o->layout == IN_ROW) o->next += lo * (int64_t)o->size;
+  else if (o->layout == SCATTERED && o->period <= block / 2) operand_repeat(o, t, shape, lo, block);
   else if (o->layout == SCATTERED) mx_walk_start(&o->walk, t, shape, lo);
   else mx_gather_run(o->size, n, t->data, 0, o->block);
 }
@@ -42,6 +62,10 @@ static bool has_long_run(const operand *o) {
 
 /* How many elements the next block may have, if it has at most n. */
 static int64_t operand_limit(const operand *o, int64_t n) {
+  if (o->layout == REPEATED) {
+    int64_t left = o->filled - o->phase;
+    return n <= left ? n : left < MX_UNIT ? left : left / MX_UNIT * MX_UNIT;
+  }
   if (o->layout != SCATTERED || !has_long_run(o)) return n;
   return mx_walk_run(&o->walk) < n ? mx_walk_run(&o->walk) : n;
 }
@@ -50,6 +74,11 @@ static int64_t operand_limit(const operand *o, int64_t n) {
 static const void *operand_next(operand *o, int64_t n) {
   const void *p = o->next;
   if (o->layout == ONE_VALUE) return o->block;
+  if (o->layout == REPEATED) {
+    p = (const char *)o->block + o->phase * (int64_t)o->size;
+    o->phase = (o->phase + n) % o->period;
+    return p;
+  }
   if (o->layout == IN_ROW) {
     o->next += n * (int64_t)o->size;
     return p;
@@ -93,14 +122,14 @@ static int64_t run_stages(const mx_code *code, int64_t n, const void *const *val
   if (whole == 0) return 0;
   for (int i = 0; i < code->n_stages; i++) {
     const mx_stage_form *f = &code->stages[i];
-    stages[i].run = f->run;
+    stages[i].run = f->same && is_spread(operands, code, f->m[0]) ? f->same : f->run;
     for (int k = 0; k < 2; k++) {
       bool spilled = f->m[k] < 0;
       stages[i].m[k] = spilled ? spills + (-f->m[k] - 1) * set->lanes * 4 : value[f->m[k]];
       stages[i].mask[k] = spilled || is_spread(operands, code, f->m[k]) ? 0 : SIZE_MAX;
     }
   }
-  set->run(stages, whole);
+  set->run(stages, 0, whole);
   return whole;
 }
 
@@ -123,8 +152,8 @@ static void run_range(const job *j, operand *operands, int64_t lo, int64_t hi) {
   for (int v = 0; v < code->n_value; v++) value[v] = scratch + code->at[v] * j->block;
   for (int k = 0; k < code->n_in; k++) {
     operands[k].block = (void *)value[k];
-    operand_start(&operands[k], &j->in[k], shape_of(j, k), lo, hi - lo < j->block ? hi - lo : j->block);
-    if (operands[k].layout == SCATTERED) most = j->block;
+    operand_start(&operands[k], &j->in[k], shape_of(j, k), lo, hi - lo < j->block ? hi - lo : j->block, j->block);
+    if (operands[k].layout >= REPEATED) most = j->block;
   }
   while (lo < hi) {
     int64_t n = hi - lo < most ? hi - lo : most, done = 0;
