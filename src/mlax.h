@@ -110,7 +110,7 @@ typedef struct {
   void *(*alloc)(void *ud, void *p, size_t old_size, size_t size, size_t align); /* as lua_Alloc, with alignment */
   void *alloc_ud;
   size_t memory_limit; /* bytes; 0: none */
-  size_t cache_limit;  /* bytes of freed buffers kept for reuse; 0: 64 MiB */
+  size_t cache_limit;  /* bytes of freed buffers kept for reuse; 0: half of the most that was in use, at least 64 MiB */
   int threads;         /* 0: as many as there are cores */
   void (*parallel_for)(void *ud, int n, void (*body)(void *arg, int i), void *arg); /* NULL: OpenMP */
   void *parallel_ud;

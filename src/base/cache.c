@@ -14,6 +14,7 @@
 #include <pthread.h>
 
 enum { STORAGE_ALIGN = 64, STORAGE_STEP = 256, N_CLASS = 256 };
+#define LEAST_LIMIT ((size_t)64 << 20)
 
 typedef struct kept {
   struct kept *newer, *older; /* by age */
@@ -24,7 +25,7 @@ typedef struct kept {
 struct mx_cache {
   pthread_mutex_t lock;
   _Atomic size_t bytes;
-  size_t limit;
+  size_t limit; /* 0: by what was in use */
   kept *newest, *oldest;
   kept *heads[N_CLASS];
 };
@@ -123,6 +124,12 @@ void mx_cache_free(mlax_engine *e) {
   e->cache = NULL;
 }
 
+/* A loop whose results are garbage until they are collected frees about as much at once as it holds otherwise. */
+static size_t limit_of(const mlax_engine *e) {
+  size_t half = atomic_load_explicit(&e->peak, memory_order_relaxed) / 2;
+  return e->cache->limit ? e->cache->limit : half > LEAST_LIMIT ? half : LEAST_LIMIT;
+}
+
 size_t mx_cache_bytes(const mlax_engine *e) { return e->cache ? atomic_load(&e->cache->bytes) : 0; }
 
 /* A block of exactly this size, now live, or NULL. */
@@ -166,8 +173,8 @@ void *mx_buffer_alloc(mx_ctx *c, size_t bytes) {
 void mx_buffer_free(mlax_engine *e, void *p, size_t bytes) {
   if (!p) return;
   mx_cache *m = e->cache;
-  size_t size = mx_buffer_size(bytes);
-  if (size > m->limit || !is_usable(e)) {
+  size_t size = mx_buffer_size(bytes), limit = limit_of(e);
+  if (size > limit || !is_usable(e)) {
     mx_raw_free(e, p, size, STORAGE_ALIGN);
     mx_unreserve(e, size);
     return;
@@ -177,7 +184,7 @@ void mx_buffer_free(mlax_engine *e, void *p, size_t bytes) {
   link_block(m, p);
   add_bytes(m, size);
   mx_unreserve(e, size);
-  kept *dropped = drop_oldest(m, m->limit);
+  kept *dropped = drop_oldest(m, limit);
   pthread_mutex_unlock(&m->lock);
   free_dropped(e, dropped);
 }

@@ -1,8 +1,6 @@
 /* engine.c: the life of engines and contexts. */
 #include "base_impl.h"
 
-#define DEFAULT_CACHE ((size_t)64 << 20)
-
 /* -- options ----------------------------------------------------------------------------------- */
 
 /* A host may be older (its struct ends earlier) or newer (what we do not know must be unset). */
@@ -72,7 +70,7 @@ mlax_status mlax_engine_new(const mlax_options *options, mlax_engine **engine, m
   mlax_engine start = engine_of(&o, threads), *e = mx_raw_alloc(&start, sizeof *e, _Alignof(mlax_engine));
   if (e) {
     memcpy(e, &start, sizeof *e);
-    e->cache = mx_cache_new(e, o.cache_limit ? o.cache_limit : DEFAULT_CACHE);
+    e->cache = mx_cache_new(e, o.cache_limit);
   }
   if (!e || !e->cache) {
     mx_raw_free(&start, e, sizeof *e, _Alignof(mlax_engine));

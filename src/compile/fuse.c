@@ -18,6 +18,7 @@ enum {
   MAX_OPS = 48,     /* equations of a group */
   MAX_VISITS = 400, /* equations looked at for a way back; beyond, the groups stay apart */
   MAX_COLS = 8192,  /* elements of a row: some rows of values have to fit the second cache */
+  LONG_ROW = 128,   /* shorter rows are not worth being made of what has none */
   FEW_ROWS = 8,     /* with fewer rows than this, threads have nothing to share ... */
   SMALL = 16384     /* ... which matters from here on */
 };
@@ -31,6 +32,7 @@ typedef struct fusing {
   int32_t *ordered_before;   /* by equation with an ordered effect: the one before it, or -1 */
   int32_t *group, *next;     /* by equation: its group's first member; the next member */
   int32_t *tail, *size;      /* by group: its last member, how many they are */
+  int32_t *reader;           /* by variable: the last equation so far that reads it, or -1 */
   int64_t *elements, *cols;  /* by group: of its full values; of a row, or 0 */
   int32_t *seen, *stack;
   int32_t stamp;
@@ -226,6 +228,24 @@ static void join_operands(fusing *f, int32_t i) {
   }
 }
 
+/* What one operand is read for, at once: its sums, and what else is made of it. */
+static void join_readers(fusing *f, int32_t i) {
+  const mx_eqn *e = &f->p->eqns[i];
+  if (!may_join(f->p, e)) return;
+  for (int k = 0; k < e->n_in; k++) {
+    int32_t v = e->in[k], before = f->reader[v];
+    f->reader[v] = i;
+    if (before < 0 || before == i || f->p->avals[v]->size < SMALL) continue;
+    const mx_eqn *other = &f->p->eqns[before];
+    int at = 0;
+    while (other->in[at] != v) at++;
+    int64_t width = link_width(f->p, e, k), their = link_width(f->p, other, at);
+    if (width < 0 || their < 0 || (!is_fold(f, e) && !is_fold(f, other))) continue;
+    if (width == 0) width = their;
+    if (width == 0 || width >= LONG_ROW) join(f, f->group[i], f->group[before], width, f->p->avals[v]->size);
+  }
+}
+
 /* Each equation starts as a group of its own. */
 static void start_group(fusing *f, int32_t i) {
   const mx_eqn *e = &f->p->eqns[i];
@@ -290,7 +310,7 @@ static void put_in_order(fusing *f) {
 static void find_uses(fusing *f) {
   const mx_program *p = f->p;
   int32_t ordered = -1, total = 0;
-  for (int32_t v = 0; v < p->n_var; v++) f->producer[v] = -1;
+  for (int32_t v = 0; v < p->n_var; v++) f->producer[v] = f->reader[v] = -1;
   for (int32_t i = 0; i < p->n_eqn; i++) {
     const mx_eqn *e = &p->eqns[i];
     for (int k = 0; k < e->n_out; k++) f->producer[e->out + k] = i;
@@ -320,6 +340,7 @@ static bool reserve(fusing *f, mx_arena *memory, mx_arena *keep) {
     size_t n;
     mx_arena *from;
   } all[] = {{&f->producer, (size_t)f->p->n_var + 1, memory},
+             {&f->reader, (size_t)f->p->n_var + 1, memory},
              {&f->uses, operands, memory},
              {&f->use_start, n, memory},
              {&f->ordered_before, n, memory},
@@ -362,6 +383,7 @@ bool mx_fuse(mx_ctx *c, const mx_program *p, bool join_groups, mx_arena *keep, m
     for (int32_t i = 0; i < p->n_eqn; i++) {
       start_group(&f, i);
       if (join_groups) join_operands(&f, i);
+      if (join_groups) join_readers(&f, i);
     }
     find_outside_uses(&f);
     put_in_order(&f);

@@ -29,6 +29,7 @@ enum {
   MX_MAX_OPERANDS = 64,
   MX_MAX_STAGES = 192,
   MX_MAX_SPILLS = 48,
+  MX_MAX_PASSES = 16,
   MX_SCRATCH = 24 << 10, /* bytes of blocks: with the operands' lines they stay in the first cache */
   MX_UNIT = 64           /* elements: blocks, and the chunks of threads, are multiples */
 };
@@ -48,9 +49,16 @@ typedef void (*mx_stage_fn)(void); /* its real type depends on the instruction s
 
 /* A stage whose operands are values, or spilled values -1, -2, ... */
 typedef struct mx_stage_form {
-  mx_stage_fn run;
+  mx_stage_fn run, same; /* same: instead, where m[0] is an operand of one value; NULL: run */
   int16_t m[2];
 } mx_stage_form;
+
+/* A stretch of code with rows, which needs of its rows' sums those of the stretches before: row values are computed for
+ * all rows of a block, then stages make each row's full values and sums. */
+typedef struct mx_row_pass {
+  uint8_t spreads, full, end; /* instructions: from the pass before to `spreads` of row values, to `full` spreads */
+  uint16_t stage;             /* the first of its stages; they end in one that stops */
+} mx_row_pass;
 
 typedef struct mx_code {
   int n_in, n_value, n_ins, n_out;
@@ -61,11 +69,14 @@ typedef struct mx_code {
   const mx_aval *const *shape; /* by operand: the shape it is broadcast to; NULL: the result's */
   int units;                   /* bytes of scratch for one element */
   int64_t cols, rows;          /* elements of a row, or 0; how many rows */
+  int64_t columns;             /* of results that join rows: cols, or a divisor of it, where rows are several as one */
   uint8_t *row;                /* by value: it has one element a row */
   int row_units;               /* bytes of scratch for one row, of such values */
   double ns;                   /* about how long an element takes */
   mx_stage_form *stages;       /* NULL: loops alone */
   int n_stages, n_spills;
+  mx_row_pass *passes; /* of code with rows, whose stages are theirs */
+  int n_passes;
 } mx_code;
 
 /* Results are row-major; one may lie where an operand lies if mx_code_in_place says so. False: no memory, or an
@@ -82,6 +93,7 @@ typedef struct mx_coder {
   bool full; /* more than MX_MAX_VALUES */
   mx_instruction ins[MX_MAX_VALUES];
   mx_stage_form stages[MX_MAX_STAGES];
+  mx_row_pass passes[MX_MAX_PASSES];
   uint8_t size[MX_MAX_VALUES], dtype[MX_MAX_VALUES], direct[MX_MAX_VALUES], row[MX_MAX_VALUES];
   uint16_t out[MX_MAX_VALUES], at[MX_MAX_VALUES];
   int16_t wide[MX_MAX_VALUES];   /* the same value as float32, or -1 */
@@ -89,6 +101,8 @@ typedef struct mx_coder {
   int16_t next[MX_MAX_VALUES];   /* of the dead values whose place is free */
 } mx_coder;
 void mx_coder_start(mx_coder *b, int64_t rows, int64_t cols); /* 0, 0: no rows */
+/* There will be no values of rows: short rows may be taken several as one, as long as the machine likes it. */
+void mx_coder_widen(mx_coder *b);
 /* The next value. direct: its elements lie one behind the other, so that it needs no block. row: it has one a row. */
 int mx_coder_operand(mx_coder *b, int dtype, bool direct, bool row);
 /* A row's elements joined: reduce_sum, _prod, _max, _min. The loops for it: NULL where there are none. */

@@ -136,6 +136,30 @@ static void float_functions_keep_their_bounds(void **state) {
     }
 }
 
+/* Sums of exponentials are the same on every machine. */
+static void every_set_has_the_same_exp(void **state) {
+  enum { N = 4099 };
+  static float x[N], want[N], got[N];
+  const mx_math_loops *math[3];
+  const mx_arithmetic_loops *arithmetic[3];
+  const mx_convert_loops *convert[3];
+  int n = sets(math, arithmetic, convert);
+  (void)state;
+  for (uint64_t bits = 0; bits < (uint64_t)1 << 32; bits += (uint64_t)9973 * N) {
+    for (int i = 0; i < N; i++) {
+      uint32_t b = (uint32_t)(bits + 9973 * (uint64_t)i);
+      memcpy(&x[i], &b, 4);
+    }
+    math[0]->loop[MX_PRIM_exp][0](N, (const void *[]){x}, want);
+    for (int s = 1; s < n; s++) {
+      math[s]->loop[MX_PRIM_exp][0](N, (const void *[]){x}, got);
+      for (int i = 0; i < N; i++)
+        if (memcmp(&want[i], &got[i], 4) != 0 && !(isnan(want[i]) && isnan(got[i])))
+          fail_msg("exp(%a) (set %d): %a, want %a", (double)x[i], s, (double)got[i], (double)want[i]);
+    }
+  }
+}
+
 static double logaddexp(double x, double y) {
   if (x == y) return x + log(2);
   return fmax(x, y) + log1p(exp(-fabs(x - y))) + (isnan(x) || isnan(y) ? NAN : 0);
@@ -552,6 +576,7 @@ static void all_halves_go_through_float_and_back(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(float_functions_keep_their_bounds),
+      cmocka_unit_test(every_set_has_the_same_exp),
       cmocka_unit_test(float_functions_of_two_keep_their_bounds),
       cmocka_unit_test(polygammas_are_known),
       cmocka_unit_test(integers_wrap_floor_and_never_trap),

@@ -2,6 +2,8 @@
 #include "machine.h"
 #include "reduce_impl.h"
 
+enum { WIDE = 2048 }; /* elements of rows that are several as one, at most */
+
 /* Tenths of nanoseconds an element; what is not named takes 1 in its own width, or 100 where float64 calls libm. */
 static const uint16_t tenths[MX_PRIM_COUNT] = {
     [MX_PRIM_asin] = 100,    [MX_PRIM_acos] = 100,     [MX_PRIM_atan] = 100,     [MX_PRIM_atan2] = 200,
@@ -22,7 +24,19 @@ static bool is_half(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_B
 void mx_coder_start(mx_coder *b, int64_t rows, int64_t cols) {
   b->code =
       (mx_code){.ins = b->ins, .size = b->size, .out = b->out, .at = b->at, .cols = cols, .rows = rows, .row = b->row};
+  b->code.columns = cols;
   b->full = false;
+}
+
+void mx_coder_widen(mx_coder *b) {
+  mx_code *code = &b->code;
+  if (code->cols == 0 || (code->cols % MX_UNIT == 0 && code->cols >= 2 * MX_UNIT)) return;
+  for (int64_t n = WIDE / code->cols; n > 1; n--)
+    if (code->rows % n == 0 && code->cols * n % MX_UNIT == 0) {
+      code->cols *= n;
+      code->rows /= n;
+      return;
+    }
 }
 
 static int new_value(mx_coder *b, int dtype, bool row) {
@@ -221,12 +235,13 @@ bool mx_coder_finish(mx_coder *b, int64_t elements) {
   places p = {.units = {0}};
   if (b->full) return false;
   for (int k = 0; k < 9; k++) p.head[0][k] = p.head[1][k] = -1;
-  last_uses(b, last);
   for (int v = 0; v < b->code.n_value; v++) b->at[v] = 0;
+  if (b->code.cols) mx_coder_order_passes(b);
+  last_uses(b, last);
   place_blocks(b, last, &p);
   b->code.units = p.units[0];
   b->code.row_units = p.units[1];
-  if (b->code.cols) return true; /* its scratch is as large as it asks for */
+  if (b->code.cols) return mx_coder_passes(b), true; /* its scratch is as large as it asks for */
   if (elements >= STAGED) mx_coder_stages(b);
   return p.units[0] * MX_UNIT <= MX_SCRATCH;
 }

@@ -10,12 +10,17 @@
  * that a hash of the offset gives to it, so that any number of chunks adds in the same order.
  */
 #include "cpu_impl.h"
+#include "simd/simd.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
-enum { BLOCK = 1024 };
+enum {
+  BLOCK = 1024,
+  AHEAD = 3,   /* positions, */
+  ASKED = 1024 /* and bytes of a row there, that are asked for before they are used */
+};
 #define OUTSIDE INT64_MIN
 
 /* -- positions to offsets ----------------------------------------------------------------------------------------- */
@@ -168,6 +173,13 @@ COPY(copy_8, uint64_t)
 
 static combine copy_of(size_t item) { return item == 1 ? copy_1 : item == 2 ? copy_2 : item == 4 ? copy_4 : copy_8; }
 
+/* A row that is used soon lies anywhere. */
+static inline void ask_for(const char *row, int64_t bytes, bool to_write) {
+  for (int64_t at = 0; at < bytes && at < ASKED; at += 64)
+    if (to_write) __builtin_prefetch(row + at, 1);
+    else __builtin_prefetch(row + at, 0);
+}
+
 /* -- gather ------------------------------------------------------------------------------------------------------- */
 
 typedef struct gather_work {
@@ -207,6 +219,7 @@ static void gather_blocks(const gather_work *w, const int64_t *offset, int64_t n
   int64_t bytes = w->b.size * (int64_t)w->b.item;
   combine copy = copy_of(w->b.item);
   for (int64_t i = 0; i < n; i++, to += bytes) {
+    if (w->b.row && i + AHEAD < n && offset[i + AHEAD] != OUTSIDE) ask_for(w->from + offset[i + AHEAD], bytes, false);
     if (offset[i] == OUTSIDE) fill_block(w, to);
     else if (w->b.row) memcpy(to, w->from + offset[i], (size_t)bytes);
     else block_apply(&w->b, copy, to, w->from + offset[i]);
@@ -261,13 +274,18 @@ static bool gather(mx_ctx *c, const mx_kernel_args *k) {
 
 /* -- scatter ------------------------------------------------------------------------------------------------------ */
 
+#define COMBINE_RUN(T, load, store, expression, to_step, from_step)                                                    \
+  for (int64_t i = 0; i < n; i++) {                                                                                    \
+    T *p = (T *)(to + i * (to_step));                                                                                  \
+    __typeof__(load(*p)) x = load(*p), u = load(*(const T *)(from + i * (from_step)));                                 \
+    *p = (T)store(expression);                                                                                         \
+  }
+/* Updates are no part of what they are added to. */
 #define COMBINE(name, T, load, store, expression)                                                                      \
   static void name(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t n) {                    \
-    for (int64_t i = 0; i < n; i++) {                                                                                  \
-      T *p = (T *)(to + i * to_stride);                                                                                \
-      __typeof__(load(*p)) x = load(*p), u = load(*(const T *)(from + i * from_stride));                               \
-      *p = (T)store(expression);                                                                                       \
-    }                                                                                                                  \
+    if (to_stride == (int64_t)sizeof(T) && from_stride == (int64_t)sizeof(T)) {                                        \
+      MX_VECTORIZE COMBINE_RUN(T, load, store, expression, (int64_t)sizeof(T), (int64_t)sizeof(T))                     \
+    } else COMBINE_RUN(T, load, store, expression, to_stride, from_stride)                                             \
   }
 #define SAME(v)  (v)
 #define WRAP(v)  ((uint64_t)(v)) /* sums and products wrap */
@@ -331,6 +349,10 @@ static int owner(const scatter_work *w, int64_t offset) {
   return (int)((h >> 32) * (uint64_t)w->chunks >> 32);
 }
 
+static bool serves(const scatter_work *w, int chunk, int64_t offset) {
+  return offset != OUTSIDE && (w->chunks == 1 || owner(w, offset) == chunk);
+}
+
 /* The byte offset of the update at row-major position i. */
 static int64_t update_offset(const scatter_work *w, int64_t i) {
   int64_t offset = 0;
@@ -353,7 +375,9 @@ static void scatter_chunk(void *arg, int chunk) {
         left = run - (first + i) % run;
         from = w->from + update_offset(w, first + i);
       }
-      if (offset[i] == OUTSIDE || (w->chunks > 1 && owner(w, offset[i]) != chunk)) continue;
+      if (w->b.row && i + AHEAD < n && serves(w, chunk, offset[i + AHEAD]))
+        ask_for(w->to + offset[i + AHEAD], w->b.size * (int64_t)w->b.item, true);
+      if (!serves(w, chunk, offset[i])) continue;
       if (w->b.size == 1) w->f(w->to + offset[i], 0, from, 0, 1);
       else block_apply(&w->b, w->f, w->to + offset[i], from);
     }

@@ -10,11 +10,19 @@ enum {
   FEW = 32             /* operands whose state lies on the stack */
 };
 
-typedef enum { IN_ROW, ONE_VALUE, REPEATED, SCATTERED } layout; /* repeated: a run in a row, again and again */
+typedef enum { IN_ROW, ONE_VALUE, REPEATED, SCATTERED } layout;
 
 static layout layout_of(const mx_tensor *t, int64_t size) {
   if (t->contiguous && t->aval->size == size) return IN_ROW;
   return t->aval->size == 1 ? ONE_VALUE : SCATTERED;
+}
+
+/* The elements after which a scattered operand begins anew: behind its outermost axis that moves. */
+static int64_t period_of(const mx_tensor *t, const mx_aval *shape) {
+  int64_t strides[MX_MAX_NDIM], period = shape->size;
+  mx_strides_broadcast(t->aval, t->strides, shape, strides);
+  for (int i = 0; i < shape->ndim && (strides[i] == 0 || shape->shape[i] == 1); i++) period /= shape->shape[i];
+  return period;
 }
 
 /* One operand on its way through the blocks of a chunk. */
@@ -23,26 +31,28 @@ typedef struct operand {
   size_t size;      /* bytes of an element */
   const char *next; /* IN_ROW: the next element */
   void *block;
-  mx_walk walk;              /* SCATTERED, REPEATED */
-  int64_t at, first, filled; /* REPEATED: the next element's place in the run; of the block's first; how many it has */
+  int64_t period, phase, filled; /* REPEATED: elements; the next one's place in it; those of the block, all kept */
+  mx_walk walk;                  /* SCATTERED */
 } operand;
 
-/* A vector that is broadcast over leading axes, short enough to stand several times in a block. */
-static bool is_repeated(const mx_walk *w) {
-  int last = w->ndim - 1;
-  return last == 1 && w->stride[0] == 0 && w->stride[1] == (int64_t)w->size && w->shape[1] <= BLOCK / 2;
+/* Some periods fill the block, which is then used from any phase on. */
+static void operand_repeat(operand *o, const mx_tensor *t, const mx_aval *shape, int64_t lo, int64_t block) {
+  o->layout = REPEATED;
+  o->phase = lo % o->period;
+  o->filled = shape->size < block ? shape->size : block;
+  mx_walk_start(&o->walk, t, shape, 0);
+  mx_walk_gather(&o->walk, o->filled, o->block);
 }
 
-static void operand_start(operand *o, const mx_tensor *t, const mx_aval *shape, int64_t lo, int64_t n) {
+static void operand_start(operand *o, const mx_tensor *t, const mx_aval *shape, int64_t lo, int64_t n, int64_t block) {
   o->layout = layout_of(t, shape->size);
   o->size = mx_itemsize(t->aval->dtype);
   o->next = t->data;
+  if (o->layout == SCATTERED) o->period = period_of(t, shape);
   if (o->layout == IN_ROW) o->next += lo * (int64_t)o->size;
+  else if (o->layout == SCATTERED && o->period <= block / 2) operand_repeat(o, t, shape, lo, block);
   else if (o->layout == SCATTERED) mx_walk_start(&o->walk, t, shape, lo);
   else mx_gather_run(o->size, n, t->data, 0, o->block);
-  if (o->layout != SCATTERED || !is_repeated(&o->walk)) return;
-  o->layout = REPEATED;
-  o->at = o->walk.at, o->filled = 0;
 }
 
 /* Whether a scattered operand gives its next run as it lies. */
@@ -52,31 +62,23 @@ static bool has_long_run(const operand *o) {
 
 /* How many elements the next block may have, if it has at most n. */
 static int64_t operand_limit(const operand *o, int64_t n) {
-  if (o->layout == REPEATED) { /* whole runs and whole chunks: then the next block is the same */
-    int64_t unit = o->walk.shape[1];
-    while (unit % MX_UNIT) unit *= 2;
-    return unit > n ? n : n - n % unit;
+  if (o->layout == REPEATED) {
+    int64_t left = o->filled - o->phase;
+    return n <= left ? n : left < MX_UNIT ? left : left / MX_UNIT * MX_UNIT;
   }
   if (o->layout != SCATTERED || !has_long_run(o)) return n;
   return mx_walk_run(&o->walk) < n ? mx_walk_run(&o->walk) : n;
-}
-
-/* The block stays as it is while blocks begin at the same place of the run. */
-static const void *repeated_next(operand *o, int64_t n) {
-  if (n > o->filled || o->at != o->first) {
-    o->walk.at = o->first = o->at;
-    mx_walk_gather(&o->walk, n, o->block);
-    o->filled = n;
-  }
-  o->at = (o->at + n) % o->walk.shape[1];
-  return o->block;
 }
 
 /* The next n elements in a row. */
 static const void *operand_next(operand *o, int64_t n) {
   const void *p = o->next;
   if (o->layout == ONE_VALUE) return o->block;
-  if (o->layout == REPEATED) return repeated_next(o, n);
+  if (o->layout == REPEATED) {
+    p = (const char *)o->block + o->phase * (int64_t)o->size;
+    o->phase = (o->phase + n) % o->period;
+    return p;
+  }
   if (o->layout == IN_ROW) {
     o->next += n * (int64_t)o->size;
     return p;
@@ -120,14 +122,14 @@ static int64_t run_stages(const mx_code *code, int64_t n, const void *const *val
   if (whole == 0) return 0;
   for (int i = 0; i < code->n_stages; i++) {
     const mx_stage_form *f = &code->stages[i];
-    stages[i].run = f->run;
+    stages[i].run = f->same && is_spread(operands, code, f->m[0]) ? f->same : f->run;
     for (int k = 0; k < 2; k++) {
       bool spilled = f->m[k] < 0;
       stages[i].m[k] = spilled ? spills + (-f->m[k] - 1) * set->lanes * 4 : value[f->m[k]];
       stages[i].mask[k] = spilled || is_spread(operands, code, f->m[k]) ? 0 : SIZE_MAX;
     }
   }
-  set->run(stages, whole);
+  set->run(stages, 0, whole);
   return whole;
 }
 
@@ -150,7 +152,7 @@ static void run_range(const job *j, operand *operands, int64_t lo, int64_t hi) {
   for (int v = 0; v < code->n_value; v++) value[v] = scratch + code->at[v] * j->block;
   for (int k = 0; k < code->n_in; k++) {
     operands[k].block = (void *)value[k];
-    operand_start(&operands[k], &j->in[k], shape_of(j, k), lo, hi - lo < j->block ? hi - lo : j->block);
+    operand_start(&operands[k], &j->in[k], shape_of(j, k), lo, hi - lo < j->block ? hi - lo : j->block, j->block);
     if (operands[k].layout >= REPEATED) most = j->block;
   }
   while (lo < hi) {

@@ -4,6 +4,7 @@
 
 enum {
   BLOCK = 2048, /* elements, if a row is not longer */
+  SLICE = 8,    /* rows that are worth a slice */
   SLICES = 64 /* of the rows, where they are joined: their sums are joined as a tree, for any number of threads alike */
 };
 
@@ -20,7 +21,8 @@ typedef struct job {
   const mx_tensor *in, *out;
   int64_t rows, step; /* of all; of a block */
   int64_t full, row;  /* elements that a block's place has: for values of elements, of rows */
-  size_t bytes;       /* of scratch for a thread */
+  size_t bytes;       /* of scratch for a thread: blocks, then what joining or passes need */
+  size_t blocks;      /* of its blocks */
   size_t acc_bytes;   /* of what one slice joins */
   char *scratch, *accs;
   int slices, chunks;
@@ -30,12 +32,15 @@ static int64_t round_up(int64_t n) { return (n + MX_UNIT - 1) / MX_UNIT * MX_UNI
 
 static int64_t width_of(const mx_code *code, int v) { return code->row[v] ? 1 : code->cols; }
 
-/* Whether each row of the operand is the same: its block is gathered once. */
+/* Whether each row of the operand is the same: its block is gathered once. Rows may be no axes of the shape: one that
+ * ends within an axis has to end between equal elements, behind whole runs of the axes inside. */
 static bool repeats(const mx_tensor *t, const mx_aval *shape, int64_t width) {
   int64_t strides[MX_MAX_NDIM], inner = 1;
   mx_strides_broadcast(t->aval, t->strides, shape, strides);
-  for (int i = shape->ndim - 1; i >= 0; inner *= shape->shape[i--])
-    if (inner >= width && shape->shape[i] > 1 && strides[i] != 0) return false;
+  for (int i = shape->ndim - 1; i >= 0; inner *= shape->shape[i--]) {
+    bool ends_inside = inner * shape->shape[i] > width;
+    if (ends_inside && (strides[i] != 0 || (inner < width && width % inner))) return false;
+  }
   return true;
 }
 
@@ -70,17 +75,17 @@ static void spread(int size, int64_t rows, int64_t cols, const void *from, void 
   }
 }
 
-static mx_fold_op op_of(int prim) {
-  return prim == MX_PRIM_reduce_sum    ? MX_FOLD_SUM
-         : prim == MX_PRIM_reduce_prod ? MX_FOLD_PROD
-         : prim == MX_PRIM_reduce_max  ? MX_FOLD_MAX
-                                       : MX_FOLD_MIN;
+mx_fold_op mx_row_op(const mx_instruction *i) {
+  return i->prim == MX_PRIM_reduce_sum    ? MX_FOLD_SUM
+         : i->prim == MX_PRIM_reduce_prod ? MX_FOLD_PROD
+         : i->prim == MX_PRIM_reduce_max  ? MX_FOLD_MAX
+                                          : MX_FOLD_MIN;
 }
 
 static void fold_rows(const mx_instruction *i, int64_t rows, int64_t cols, const char *x, char *y) {
   size_t size = mx_itemsize(i->dtype);
   char identity[8];
-  mx_reduce_identity(op_of(i->prim), i->dtype, identity);
+  mx_reduce_identity(mx_row_op(i), i->dtype, identity);
   for (int64_t r = 0; r < rows; r++) {
     memcpy(y + r * (int64_t)size, identity, size);
     i->fold(y + r * (int64_t)size, x + r * cols * (int64_t)size, cols);
@@ -89,31 +94,29 @@ static void fold_rows(const mx_instruction *i, int64_t rows, int64_t cols, const
 
 /* -- joining rows -------------------------------------------------------------------------------------------------- */
 
-static bool joins_rows(const mx_instruction *i) { return i->kind == MX_DO_COLUMNS || i->kind == MX_DO_TOTAL; }
+bool mx_row_joins(const mx_instruction *i) { return i->kind == MX_DO_COLUMNS || i->kind == MX_DO_TOTAL; }
 
-static int64_t joined_width(const mx_code *code, const mx_instruction *i) {
-  return i->kind == MX_DO_TOTAL ? 1 : code->cols;
+int64_t mx_row_width(const mx_code *code, const mx_instruction *i) { return i->kind == MX_DO_TOTAL ? 1 : code->cols; }
+
+size_t mx_row_acc(const mx_code *code, const mx_instruction *i) {
+  return (size_t)round_up(mx_row_width(code, i)) * mx_itemsize(i->dtype);
 }
 
-static size_t acc_size(const mx_code *code, const mx_instruction *i) {
-  return (size_t)round_up(joined_width(code, i)) * mx_itemsize(i->dtype);
-}
-
-static const mx_fold_loops *loops_of(const mx_instruction *i) {
-  return &MX_SIMD_PICK(mx_reduce_table)->fold[op_of(i->prim)][i->dtype];
+const mx_fold_loops *mx_row_loops(const mx_instruction *i) {
+  return &MX_SIMD_PICK(mx_reduce_table)->fold[mx_row_op(i)][i->dtype];
 }
 
 static void fill_identity(const mx_instruction *i, int64_t n, char *to) {
   size_t size = mx_itemsize(i->dtype);
-  mx_reduce_identity(op_of(i->prim), i->dtype, to);
+  mx_reduce_identity(mx_row_op(i), i->dtype, to);
   for (int64_t k = 1; k < n; k++) memcpy(to + (size_t)k * size, to, size);
 }
 
 static void start_accs(const mx_code *code, char *acc) {
   for (int k = 0; k < code->n_ins; k++) {
-    if (!joins_rows(&code->ins[k])) continue;
-    fill_identity(&code->ins[k], joined_width(code, &code->ins[k]), acc);
-    acc += acc_size(code, &code->ins[k]);
+    if (!mx_row_joins(&code->ins[k])) continue;
+    fill_identity(&code->ins[k], mx_row_width(code, &code->ins[k]), acc);
+    acc += mx_row_acc(code, &code->ins[k]);
   }
 }
 
@@ -126,8 +129,8 @@ static void join_block(const mx_code *code, const mx_instruction *i, int64_t row
     return;
   }
   fill_identity(i, code->cols, part);
-  loops_of(i)->rows(part, x, stride, rows, code->cols);
-  loops_of(i)->rows(acc, part, stride, 1, code->cols);
+  mx_row_loops(i)->rows(part, x, stride, rows, code->cols);
+  mx_row_loops(i)->rows(acc, part, stride, 1, code->cols);
 }
 
 /* acc of slice a takes in that of slice b. */
@@ -136,12 +139,20 @@ static void join_slices(const job *j, int a, int b) {
   char *to = j->accs + (size_t)a * j->acc_bytes, *from = j->accs + (size_t)b * j->acc_bytes;
   for (int k = 0; k < code->n_ins; k++) {
     const mx_instruction *i = &code->ins[k];
-    if (!joins_rows(i)) continue;
-    int64_t n = joined_width(code, i);
-    loops_of(i)->rows(to, from, n * (int64_t)mx_itemsize(i->dtype), 1, n);
-    to += acc_size(code, i);
-    from += acc_size(code, i);
+    if (!mx_row_joins(i)) continue;
+    int64_t n = mx_row_width(code, i);
+    mx_row_loops(i)->rows(to, from, n * (int64_t)mx_itemsize(i->dtype), 1, n);
+    to += mx_row_acc(code, i);
+    from += mx_row_acc(code, i);
   }
+}
+
+/* Several rows as one have several columns for each of the result. */
+static void store_one(const mx_code *code, const mx_instruction *i, const char *acc, char *to) {
+  int64_t width = mx_row_width(code, i), n = i->kind == MX_DO_TOTAL ? 1 : code->columns;
+  size_t size = mx_itemsize(i->dtype);
+  memcpy(to, acc, (size_t)n * size);
+  if (width > n) mx_row_loops(i)->rows(to, acc + (size_t)n * size, n * (int64_t)size, width / n - 1, n);
 }
 
 static void store_joined(const job *j) {
@@ -151,10 +162,10 @@ static void store_joined(const job *j) {
     for (int s = 0; s + w < j->slices; s += 2 * w) join_slices(j, s, s + w);
   for (int k = 0; k < code->n_ins; k++) {
     const mx_instruction *i = &code->ins[k];
-    if (!joins_rows(i)) continue;
+    if (!mx_row_joins(i)) continue;
     for (int r = 0; r < code->n_out; r++)
-      if (code->out[r] == i->out) memcpy(j->out[r].data, acc, (size_t)joined_width(code, i) * mx_itemsize(i->dtype));
-    acc += acc_size(code, i);
+      if (code->out[r] == i->out) store_one(code, i, acc, j->out[r].data);
+    acc += mx_row_acc(code, i);
   }
 }
 
@@ -168,7 +179,7 @@ static void run_block(const mx_code *code, int64_t rows, const void **value, cha
     case MX_DO_LOOP: i->loop(rows * width_of(code, i->out), p, to); break;
     case MX_DO_SPREAD: spread(code->size[i->out], rows, code->cols, p[0], to); break;
     case MX_DO_FOLD: fold_rows(i, rows, code->cols, p[0], to); break;
-    default: join_block(code, i, rows, p[0], acc, part); acc += acc_size(code, i);
+    default: join_block(code, i, rows, p[0], acc, part); acc += mx_row_acc(code, i);
     }
   }
 }
@@ -177,7 +188,9 @@ static void run_range(const job *j, char *scratch, char *acc, int64_t lo, int64_
   const mx_code *code = j->code;
   const void *value[MX_MAX_VALUES];
   operand operands[MX_MAX_OPERANDS];
-  char *part = scratch + j->bytes - (j->acc_bytes ? j->full * 8 : 0);
+  mx_row_work work;
+  char *part = scratch + j->blocks;
+  if (code->passes) mx_row_start(&work, code, j->step, hi - lo, part + j->acc_bytes, part, acc);
   for (int v = 0; v < code->n_value; v++)
     value[v] = scratch + (code->row[v] ? code->units * j->full + code->at[v] * j->row : code->at[v] * j->full);
   for (int k = 0; k < code->n_in; k++) {
@@ -191,13 +204,15 @@ static void run_range(const job *j, char *scratch, char *acc, int64_t lo, int64_
       int v = code->out[k];
       value[v] = j->out[k].data + lo * width_of(code, v) * code->size[v];
     }
-    run_block(code, rows, value, acc, part);
+    if (code->passes) mx_row_run(&work, rows, value);
+    else run_block(code, rows, value, acc, part);
   }
+  if (code->passes) mx_row_finish(&work);
 }
 
 static void run_slice(const job *j, char *scratch, int s) {
   char *acc = j->accs + (size_t)s * j->acc_bytes;
-  if (j->acc_bytes) start_accs(j->code, acc);
+  if (j->acc_bytes && !j->code->passes) start_accs(j->code, acc);
   run_range(j, scratch, acc, j->rows * s / j->slices, j->rows * (s + 1) / j->slices);
 }
 
@@ -215,12 +230,15 @@ static void lay_out(mx_ctx *c, job *j) {
   j->full = round_up(j->step * code->cols);
   j->row = round_up(j->step);
   for (int k = 0; k < code->n_ins; k++)
-    if (joins_rows(&code->ins[k])) j->acc_bytes += acc_size(code, &code->ins[k]);
-  j->bytes = (size_t)(code->units * j->full + code->row_units * j->row + (j->acc_bytes ? j->full * 8 : 0));
+    if (mx_row_joins(&code->ins[k])) j->acc_bytes += mx_row_acc(code, &code->ins[k]);
+  j->blocks = (size_t)(code->units * j->full + code->row_units * j->row);
+  j->bytes = j->blocks + (code->passes   ? j->acc_bytes + mx_row_lanes(code, j->step)
+                          : j->acc_bytes ? (size_t)j->full * 8
+                                         : 0);
   j->chunks = mx_chunks(c->engine, j->rows, code->ns * (double)code->cols);
   if (j->chunks < 1) j->chunks = 1;
-  int64_t blocks = (j->rows + j->step - 1) / j->step;
-  j->slices = !j->acc_bytes ? j->chunks : blocks < SLICES ? (int)blocks : SLICES;
+  int64_t least = j->step > SLICE ? j->step : SLICE, slices = (j->rows + least - 1) / least;
+  j->slices = !j->acc_bytes ? j->chunks : slices < SLICES ? (int)slices : SLICES;
   if (j->chunks > j->slices) j->chunks = j->slices;
 }
 

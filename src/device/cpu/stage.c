@@ -1,17 +1,11 @@
 /* stage.c: from instructions to stages: which value the accumulator holds, which are spilled. */
 #include "machine.h"
 
-typedef struct staging {
-  mx_coder *b;
-  const mx_stages *set;
-  int acc;                      /* the value in the accumulator, or -1 */
-  int16_t place[MX_MAX_VALUES]; /* where a value lies: itself (operand, result), a spill -1, -2, ..., or NOWHERE */
-  bool fits;
-} staging;
+typedef mx_staging staging;
 
 enum { NOWHERE = INT16_MAX };
 
-static bool is_result(const mx_code *code, int v) {
+bool mx_code_gives(const mx_code *code, int v) {
   for (int k = 0; k < code->n_out; k++)
     if (code->out[k] == v) return true;
   return false;
@@ -20,7 +14,7 @@ static bool is_result(const mx_code *code, int v) {
 static void emit(staging *s, mx_stage_fn run, int m0, int m1) {
   mx_code *code = &s->b->code;
   if (!run || code->n_stages == MX_MAX_STAGES) s->fits = false;
-  else s->b->stages[code->n_stages++] = (mx_stage_form){run, {(int16_t)m0, (int16_t)m1}};
+  else s->b->stages[code->n_stages++] = (mx_stage_form){run, NULL, {(int16_t)m0, (int16_t)m1}};
 }
 
 static void spill(staging *s, int v) {
@@ -42,16 +36,36 @@ static bool takes_from_acc(const mx_instruction *i, int v) {
   return uses == 1 && (i->prim != MX_PRIM_select || i->in[0] == v);
 }
 
-static bool needs_memory(const mx_code *code, int n) {
-  int v = code->ins[n].out;
-  for (int i = n + 1; i < code->n_ins; i++)
+/* The accumulator keeps its value while it is joined to a sum. */
+static bool leaves_acc(const mx_instruction *i) { return i->kind != MX_DO_LOOP && i->kind != MX_DO_SPREAD; }
+
+static bool needs_spill(const staging *s, int n) {
+  const mx_instruction *ins = s->b->code.ins;
+  int v = ins[n].out, i = n + 1;
+  while (i < s->end && leaves_acc(&ins[i]) && ins[i].in[0] == v) i++;
+  if (i < s->end && takes_from_acc(&ins[i], v)) i++;
+  for (; i < s->end; i++)
+    for (int k = 0; k < ins[i].n_in; k++)
+      if (ins[i].in[k] == v) return true;
+  return false;
+}
+
+/* Whether another pass reads it. */
+static bool is_read_later(const staging *s, int v) {
+  const mx_code *code = &s->b->code;
+  for (int i = s->end; i < code->n_ins; i++)
     for (int k = 0; k < code->ins[i].n_in; k++)
-      if (code->ins[i].in[k] == v && (i > n + 1 || !takes_from_acc(&code->ins[i], v))) return true;
+      if (code->ins[i].in[k] == v) return true;
   return false;
 }
 
 static void compute(staging *s, const mx_instruction *i) {
   int x = i->in[0], y = i->in[1];
+  if (leaves_acc(i)) {
+    load(s, x);
+    emit(s, s->set->join[mx_row_op(i)], i->out, 0);
+    return;
+  }
   if (i->prim == MX_PRIM_convert) {
     load(s, x);
     emit(s, s->set->truth_to_float, 0, 0);
@@ -66,6 +80,7 @@ static void compute(staging *s, const mx_instruction *i) {
   } else {
     load(s, x);
     emit(s, s->set->forward[i->prim], s->place[y], 0);
+    if (s->fits) s->b->stages[s->b->code.n_stages - 1].same = s->set->same[i->prim];
   }
   s->acc = i->out;
 }
@@ -74,40 +89,78 @@ static void compute(staging *s, const mx_instruction *i) {
 static void keep(staging *s, int n) {
   const mx_code *code = &s->b->code;
   int v = code->ins[n].out;
-  bool truth = s->b->dtype[v] == MLAX_BOOL, result = is_result(code, v);
-  if (result) emit(s, truth ? s->set->store_bool : s->set->store, v, 0);
-  if (result && !truth) s->place[v] = (int16_t)v;
-  else if (needs_memory(code, n)) spill(s, v);
+  bool truth = s->b->dtype[v] == MLAX_BOOL, stored = mx_code_gives(code, v) || is_read_later(s, v);
+  if (leaves_acc(&code->ins[n])) return;
+  if (stored) emit(s, truth ? s->set->store_bool : s->set->store, v, 0);
+  if (stored) s->place[v] = (int16_t)v;
+  if ((!stored || truth) && needs_spill(s, n)) spill(s, v);
 }
 
 static bool is_logic(int prim) {
   return prim == MX_PRIM_and || prim == MX_PRIM_or || prim == MX_PRIM_xor || prim == MX_PRIM_not;
 }
 
+static bool is_lanes(int dtype) { return dtype == MLAX_FLOAT32 || dtype == MLAX_BOOL; }
+
 static bool types_fit(const mx_coder *b, const mx_instruction *i) {
   int in = b->dtype[i->in[0]], out = b->dtype[i->out];
-  if (in != MLAX_FLOAT32 && in != MLAX_BOOL) return false;
-  if (out != MLAX_FLOAT32 && out != MLAX_BOOL) return false;
+  if (leaves_acc(i)) return in == MLAX_FLOAT32;
+  if (!is_lanes(in) || !is_lanes(out)) return false;
   if (i->prim == MX_PRIM_convert) return in == MLAX_BOOL && out == MLAX_FLOAT32;
   return i->prim == MX_PRIM_select || is_logic(i->prim) == (in == MLAX_BOOL);
 }
 
+static bool is_read(const mx_code *code, int v, int first, int end) {
+  for (int i = first; i < end; i++)
+    for (int k = 0; k < code->ins[i].n_in; k++)
+      if (code->ins[i].in[k] == v) return true;
+  return false;
+}
+
+/* Truth values are brought into lanes before they are used. */
+static void load_truths(staging *s, int first, int end) {
+  const mx_code *code = &s->b->code;
+  for (int v = 0; v < code->n_value; v++)
+    if (s->place[v] == v && s->b->dtype[v] == MLAX_BOOL && is_read(code, v, first, end)) {
+      emit(s, s->set->load_bool, v, 0);
+      spill(s, v);
+    }
+}
+
+void mx_staging_start(staging *s, mx_coder *b) {
+  s->b = b;
+  s->set = MX_SIMD_PICK(mx_stages);
+  s->fits = true;
+  for (int v = 0; v < b->code.n_value; v++) s->place[v] = v < b->code.n_in ? (int16_t)v : NOWHERE;
+}
+
+/* Spills of what was written before are lost; truth values that are read again lie in memory, too. */
+static void forget_spills(staging *s) {
+  s->b->code.n_spills = 0;
+  for (int v = 0; v < s->b->code.n_value; v++)
+    if (s->place[v] < 0) s->place[v] = s->b->dtype[v] == MLAX_BOOL ? (int16_t)v : NOWHERE;
+}
+
+void mx_staging_write(staging *s, int first, int end) {
+  const mx_code *code = &s->b->code;
+  s->acc = -1;
+  s->end = end;
+  forget_spills(s);
+  for (int n = first; n < end; n++)
+    if (!types_fit(s->b, &code->ins[n])) s->fits = false;
+  if (s->fits) load_truths(s, first, end);
+  for (int n = first; n < end && s->fits; n++) {
+    compute(s, &code->ins[n]);
+    keep(s, n);
+  }
+  emit(s, s->set->end, 0, 0);
+}
+
 void mx_coder_stages(mx_coder *b) {
   mx_code *code = &b->code;
-  staging s = {.b = b, .set = MX_SIMD_PICK(mx_stages), .acc = -1, .fits = true};
-  for (int n = 0; n < code->n_ins; n++)
-    if (!types_fit(b, &code->ins[n])) return;
-  for (int v = 0; v < code->n_value; v++) s.place[v] = v < code->n_in ? (int16_t)v : NOWHERE;
-  for (int v = 0; v < code->n_in; v++)
-    if (b->dtype[v] == MLAX_BOOL) {
-      emit(&s, s.set->load_bool, v, 0);
-      spill(&s, v);
-    }
-  for (int n = 0; n < code->n_ins && s.fits; n++) {
-    compute(&s, &code->ins[n]);
-    keep(&s, n);
-  }
-  emit(&s, s.set->end, 0, 0);
+  staging s;
+  mx_staging_start(&s, b);
+  mx_staging_write(&s, 0, code->n_ins);
   if (s.fits) code->stages = b->stages;
   else code->n_stages = 0;
 }

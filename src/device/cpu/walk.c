@@ -62,8 +62,10 @@ void mx_walk_gather(mx_walk *w, int64_t n, void *to) {
   do {                                                                                                                 \
     T *r = to;                                                                                                         \
     if (stride == 0) {                                                                                                 \
-      T v = *(const T *)from;                                                                                          \
-      for (int64_t i = 0; i < n; i++) r[i] = v;                                                                        \
+      T v = *(const T *)from, first;                                                                                   \
+      memset(&first, (uint8_t)v, sizeof first);                                                                        \
+      if (v == first) memset(r, (uint8_t)v, (size_t)n * sizeof v); /* zeros above all */                               \
+      else MX_VECTORIZE for (int64_t i = 0; i < n; i++) r[i] = v;                                                      \
     } else {                                                                                                           \
       for (int64_t i = 0; i < n; i++) r[i] = *(const T *)(from + i * stride);                                          \
     }                                                                                                                  \

@@ -1,7 +1,7 @@
 /* math.c: loops of the elementwise primitives on floats (domain FLT): one row each, with its formula in float and in
  * double. */
+#include "exp.h"
 #include "loops.h"
-#include "math.h"
 
 #include "../special.h"
 
@@ -45,7 +45,8 @@ static inline double f64_logaddexp(double x, double y) {
   return (x > y ? x : y) + log1p(exp(-d));
 }
 
-FLOATS1(exp, f32_exp(x), exp(x))
+static void loop_exp_f32(int64_t n, const void *const *in, void *out) { f32_exp_less(in[0], 0, out, n); }
+MX_LOOP1(exp, f64, double, double, exp(x))
 FLOATS1(exp2, f32_exp2(x), exp2(x))
 FLOATS1(expm1, f32_expm1(x), expm1(x))
 FLOATS1(log, f32_log(x), log(x))

@@ -6,12 +6,21 @@
  * the others are then no numbers, as they should be. */
 #include "normalize.h"
 
-#include "math.h"
+#include "exp.h"
 #include "reduce.h"
 
-enum { BLOCK = 1024 }; /* elements */
+enum {
+  BLOCK = 1024, /* elements */
+  LONG = 128    /* rows so long are exponentiated one by one */
+};
+#define UNROLL _Pragma("GCC unroll 16")
 
-static double f64_exp(double x) { return exp(x); }
+static void f64_exp_less(const double *x, double m, double *y, int64_t n) {
+  for (int64_t i = 0; i < n; i++) y[i] = exp(x[i] - m);
+}
+static void f64_divide_by(double *x, double c, int64_t n) {
+  MX_VECTORIZE for (int64_t i = 0; i < n; i++) x[i] = x[i] / c;
+}
 static double f64_log(double x) { return log(x); }
 
 #define NORMALIZE(T, P, DTYPE)                                                                                         \
@@ -28,22 +37,28 @@ static double f64_log(double x) { return log(x); }
   static void subtract_##T(const T *x, T *y, T m, int64_t n) {                                                         \
     MX_VECTORIZE for (int64_t i = 0; i < n; i++) y[i] = x[i] - m;                                                      \
   }                                                                                                                    \
-  static void exp_##T(const T *x, T *y, int64_t n) {                                                                   \
-    MX_VECTORIZE for (int64_t i = 0; i < n; i++) y[i] = P##_exp(x[i]);                                                 \
-  }                                                                                                                    \
-  static void divide_##T(T *y, T s, int64_t n) { MX_VECTORIZE for (int64_t i = 0; i < n; i++) y[i] = y[i] / s; }       \
   static int64_t rows_at_once_##T(int64_t rows, int64_t n) {                                                           \
-    int64_t fit = BLOCK / n < 1 ? 1 : BLOCK / n;                                                                       \
+    int64_t fit = n >= LONG ? 1 : BLOCK / n;                                                                           \
     return rows < fit ? rows : fit;                                                                                    \
+  }                                                                                                                    \
+  /* y = e^(x - m), while what lies a row further on is asked for. */                                                  \
+  static void exp_ahead_##T(const T *x, T m, T *y, int64_t n, int64_t row) {                                           \
+    for (int64_t i = 0; i < n; i += LONG) {                                                                            \
+      UNROLL for (int64_t k = 0; k < LONG; k += 64 / (int64_t)sizeof *x) __builtin_prefetch(x + i + row + k);          \
+      P##_exp_less(x + i, m, y + i, n - i < LONG ? n - i : LONG);                                                      \
+    }                                                                                                                  \
   }                                                                                                                    \
   static void softmax_##T(const void *from, void *to, int64_t rows, int64_t n) {                                       \
     const T *x = from;                                                                                                 \
     T *y = to;                                                                                                         \
     for (int64_t m; rows > 0; rows -= m, x += m * n, y += m * n) {                                                     \
       m = rows_at_once_##T(rows, n);                                                                                   \
-      for (int64_t i = 0; i < m; i++) subtract_##T(x + i * n, y + i * n, max_##T(x + i * n, n), n);                    \
-      exp_##T(y, y, m *n);                                                                                             \
-      for (int64_t i = 0; i < m; i++) divide_##T(y + i * n, sum_##T(y + i * n, n), n);                                 \
+      if (m == 1) exp_ahead_##T(x, max_##T(x, n), y, n, n);                                                            \
+      else {                                                                                                           \
+        for (int64_t i = 0; i < m; i++) subtract_##T(x + i * n, y + i * n, max_##T(x + i * n, n), n);                  \
+        P##_exp_less(y, 0, y, m *n);                                                                                   \
+      }                                                                                                                \
+      for (int64_t i = 0; i < m; i++) P##_divide_by(y + i * n, sum_##T(y + i * n, n), n);                              \
     }                                                                                                                  \
   }                                                                                                                    \
   /* The sum of e^x of a row, a buffer at a time, pairwise within it. */                                               \
@@ -51,8 +66,7 @@ static double f64_log(double x) { return log(x); }
     T buffer[BLOCK], s = 0;                                                                                            \
     for (int64_t i = 0; i < n; i += BLOCK) {                                                                           \
       int64_t k = n - i < BLOCK ? n - i : BLOCK;                                                                       \
-      subtract_##T(x + i, buffer, m, k);                                                                               \
-      exp_##T(buffer, buffer, k);                                                                                      \
+      exp_ahead_##T(x + i, m, buffer, k, n);                                                                           \
       s += sum_##T(buffer, k);                                                                                         \
     }                                                                                                                  \
     return s;                                                                                                          \
@@ -67,7 +81,7 @@ static double f64_log(double x) { return log(x); }
         subtract_##T(y, y, P##_log(sum_exp_##T(y, 0, n)), n);                                                          \
         continue;                                                                                                      \
       }                                                                                                                \
-      exp_##T(y, buffer, m *n);                                                                                        \
+      P##_exp_less(y, 0, buffer, m *n);                                                                                \
       for (int64_t i = 0; i < m; i++) subtract_##T(y + i * n, y + i * n, P##_log(sum_##T(buffer + i * n, n)), n);      \
     }                                                                                                                  \
   }                                                                                                                    \

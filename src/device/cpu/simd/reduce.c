@@ -52,13 +52,18 @@ VECTOR_OF(uint64_t)
 VECTOR_OF(float)
 VECTOR_OF(double)
 
+/* Lengths that the compiler sees: each half is some vectors, or a part of one. */
+#define HALVE(OP, w)                                                                                                   \
+  if (ALL > w)                                                                                                         \
+    for (int k = 0; k < w; k++) lanes[k] = OP(lanes[k], lanes[k + w]);
+
 /* fold: partial results in lanes, which are joined in halves at the end. rows: four rows at a time, so that the
  * accumulators are read and written once for each four. */
 #define FOLD(NAME, T, IDENTITY, OP, VOP)                                                                               \
-  static __attribute__((noinline)) T join_##NAME(T *lanes, int n) {                                                    \
-    for (int w = n / 2; w; w /= 2)                                                                                     \
-      for (int k = 0; k < w; k++) lanes[k] = OP(lanes[k], lanes[k + w]);                                               \
-    return lanes[0];                                                                                                   \
+  static __attribute__((noinline)) T join_##NAME(T *lanes) {                                                           \
+    enum { ALL = LANES / sizeof(T) };                                                                                  \
+    HALVE(OP, 128)                                                                                                     \
+    HALVE(OP, 64) HALVE(OP, 32) HALVE(OP, 16) HALVE(OP, 8) HALVE(OP, 4) HALVE(OP, 2) HALVE(OP, 1) return lanes[0];     \
   }                                                                                                                    \
   static int64_t lanes_##NAME(const T *x, int64_t n, T *r) {                                                           \
     typedef T##_vector V;                                                                                              \
@@ -74,7 +79,7 @@ VECTOR_OF(double)
       }                                                                                                                \
     }                                                                                                                  \
     __builtin_memcpy(lanes, a, sizeof lanes);                                                                          \
-    *r = join_##NAME(lanes, ALL);                                                                                      \
+    *r = join_##NAME(lanes);                                                                                           \
     return i;                                                                                                          \
   }                                                                                                                    \
   static T block_##NAME(const T *x, int64_t n) {                                                                       \

@@ -1,6 +1,6 @@
 /* stages.c: the stages of the accumulator machine. */
 #include "stages.h"
-#include "math.h"
+#include "exp.h"
 
 #if defined(__AVX512F__)
 enum { WIDTH = 16, REGISTERS = 4 };
@@ -37,6 +37,7 @@ MX_INLINE V get(const char *p) {
 }
 MX_INLINE void put(char *p, V v) { memcpy(p, &v, sizeof v); }
 MX_INLINE I truth(V v) { return (I)v; }
+MX_INLINE V choose(I k, V x, V y) { return (V)((k & (I)x) | (~k & (I)y)); }
 
 /* a = an expression of a and m, register by register */
 #define BINARY(name, forward, backward)                                                                                \
@@ -81,7 +82,6 @@ BINARY(or, OR, OR)
 BINARY(xor, XOR, XOR)
 
 /* the greater or lesser; NaN wins; of zeros max takes +0 and min -0 (whose bits are ored) */
-MX_INLINE V choose(I k, V x, V y) { return (V)((k & (I)x) | (~k & (I)y)); }
 MX_INLINE V greatest(V x, V y) {
   V same = choose(x == y, (V)((I)x & (I)y), x + y);
   return choose(x > y, x, choose(y > x, y, same));
@@ -125,7 +125,12 @@ UNARY(truth_to_float, ONE_OR_ZERO)
     EACH(RELOAD)                                                                                                       \
     NEXT;                                                                                                              \
   }
+#if defined(__AVX512F__)
+#  define EXP(i) a##i = (V)f32x16_exp((__m512)a##i);
+UNARY(exp, EXP)
+#else
 FUNCTION(exp, f32_exp(x[i]))
+#endif
 FUNCTION(log, f32_log(x[i]))
 FUNCTION(tanh, f32_tanh(x[i]))
 FUNCTION(sigmoid, f32_sigmoid(x[i]))
@@ -142,6 +147,16 @@ FUNCTION(round, rintf(x[i]))
 FUNCTION(trunc, truncf(x[i]))
 FUNCTION(sign, (x[i] > 0 ? 1.0f : x[i] < 0 ? -1.0f : x[i]))
 
+/* a / m where all lanes of m are one number */
+STAGE(div_same) {
+  _Alignas(64) float x[LANES], c;
+  memcpy(&c, MEM(0), sizeof c);
+  EACH(SPILL)
+  f32_divide_by(x, c, LANES);
+  EACH(RELOAD)
+  NEXT;
+}
+
 /* -- memory -------------------------------------------------------------------------------------------------------- */
 
 #define LOAD(i)  a##i = GET(p, i);
@@ -156,6 +171,24 @@ STAGE(store) {
   EACH(STORE)
   NEXT;
 }
+
+/* Of lanes: partial results of a row, or columns. As the loops of reduce.c, so that sums are theirs: NaN stays. */
+#define JOIN(name, each)                                                                                               \
+  STAGE(join_##name) {                                                                                                 \
+    char *p = (char *)MEM(0);                                                                                          \
+    V m;                                                                                                               \
+    EACH(each)                                                                                                         \
+    NEXT;                                                                                                              \
+  }
+#define TAKE_IN(i, expression) m = GET(p, i), put(p + (i)*WIDTH * 4, expression);
+#define JOIN_SUM(i)            TAKE_IN(i, m + a##i)
+#define JOIN_PROD(i)           TAKE_IN(i, m *a##i)
+#define JOIN_MAX(i)            TAKE_IN(i, choose((a##i > m) | (a##i != a##i), a##i, m))
+#define JOIN_MIN(i)            TAKE_IN(i, choose((a##i < m) | (a##i != a##i), a##i, m))
+JOIN(sum, JOIN_SUM)
+JOIN(prod, JOIN_PROD)
+JOIN(max, JOIN_MAX)
+JOIN(min, JOIN_MIN)
 
 /* Truth values in memory are bytes 0 and 1: a quarter of the offset. */
 #define BYTES(k) (s->m[k] + ((at & s->mask[k]) >> 2))
@@ -191,9 +224,14 @@ STAGE(end) {
 }
 
 #define NONE(i) V a##i = {0};
-static void run(const mx_stage *s, int64_t n) {
+static void run(const mx_stage *s, int64_t at, int64_t n) {
   EACH(NONE)
-  for (int64_t i = 0; i < n; i += LANES) ((stage)s->run)(s, (size_t)i * 4, PASS);
+  for (int64_t i = at; i < at + n; i += LANES) ((stage)s->run)(s, (size_t)i * 4, PASS);
+}
+
+static void fill(float *to, float v, int64_t n) {
+  MX_VECTORIZE
+  for (int64_t i = 0; i < n; i++) to[i] = v;
 }
 
 #define F(name)    ((mx_stage_fn)stage_##name)
@@ -237,6 +275,11 @@ const mx_stages MX_SIMD(mx_stages) = {
     ONE(round),
     ONE(trunc),
     ONE(sign),
+    .same[MX_PRIM_div] = F(div_same),
+    .join = {[MX_FOLD_SUM] = F(join_sum),
+             [MX_FOLD_PROD] = F(join_prod),
+             [MX_FOLD_MAX] = F(join_max),
+             [MX_FOLD_MIN] = F(join_min)},
     .load = F(load),
     .load_bool = F(load_bool),
     .store = F(store),
@@ -245,4 +288,5 @@ const mx_stages MX_SIMD(mx_stages) = {
     .truth_to_float = F(truth_to_float),
     .end = F(end),
     .run = run,
+    .fill = fill,
 };
