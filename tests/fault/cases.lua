@@ -178,6 +178,16 @@ case("mlax.lax.conv", function()
   lax.conv(image:astype("float16"), filter:astype("float16"), {input_dilation = 2})
   return mlax.grad(loss, {argnums = {1, 2}})(image, filter), mlax.vmap(lax.conv)(image:expand_dims(1), filter:expand_dims(1))
 end)
+-- The ways that convolutions go: fewer multiplications; groups of one channel, that are copied; lines that are padded.
+case("mlax.lax.conv, ways", function()
+  local function loss(x, k, options) return lax.conv(x, k, options):sum() end
+  local both, channels_first = mlax.grad(loss, {argnums = {1, 2}}), {"NCHW", "OHWI", "NCHW"}
+  both(mlax.ones{2, 12, 12, 16}, mlax.ones{16, 3, 3, 16}, {padding = 1})
+  both(mlax.ones{2, 8, 9, 9}, mlax.ones{8, 3, 3, 1},
+    {padding = 1, feature_group_count = 8, dimension_numbers = channels_first})
+  return both(mlax.ones{1, 4, 16, 3}, mlax.ones{16, 3, 3, 3}, {padding = 1, strides = 2})
+end)
+
 case("mlax.lax.reduce_window", function()
   local function pool(x) return lax.reduce_window(x, -math.huge, "max", {window = 2, padding = 1}):sum() end
   local function product(x) return lax.reduce_window(x, 2, "prod", {window = 2, strides = 2}):sum() end
