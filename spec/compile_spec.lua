@@ -57,6 +57,15 @@ describe("a group of elementwise equations", function()
     agrees(function(a, r) return a + r:broadcast_to{70, 33} * r[{1}] end, x, row)
   end)
 
+  it("overwrites no operand that is read again in other rows", function()
+    local function f(x, o)
+      local p = o:flip(2) -- as many elements as there are rows
+      local y = x * p
+      return y:sum(4):flip(2), y * 2
+    end
+    for _, dtype in ipairs{"float32", "float64"} do agrees(f, normal({8, 30, 4, 8}, 7, dtype), normal({1, 30, 4, 8}, 8, dtype)) end
+  end)
+
   it("keeps what repeats, whatever its period", function()
     for _, shape in ipairs{{3, 7}, {300, 16}, {211, 33}, {50, 192}, {40, 511}, {40, 513}, {5, 3000}} do
       local x, row, inner = normal(shape, 36), normal({shape[2]}, 37), normal({1, 4, shape[2]}, 38)

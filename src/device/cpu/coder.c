@@ -165,11 +165,13 @@ bool mx_cpu_is_elementwise(const mx_primitive *prim) {
          (prim->id < MX_PRIM_COUNT && mx_cpu.kernels[prim->id] == mx_cpu_elementwise);
 }
 
+/* With rows, an operand may have as many elements as the result and yet be read elsewhere: repeated, not by rows. */
 bool mx_code_in_place(const mx_code *code, int k, int i) {
   if (code->size[code->out[k]] != code->size[i]) return false;
+  if (code->cols && code->row[code->out[k]] != code->row[i]) return false;
   for (int n = code->n_ins - 1; n >= 0; n--) {
     const mx_instruction *x = &code->ins[n];
-    if (x->out == code->out[k]) return true;
+    if (x->out == code->out[k]) return !mx_row_joins(x);
     if (x->in[0] == i || x->in[1] == i || x->in[2] == i) return false;
   }
   return false;
