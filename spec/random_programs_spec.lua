@@ -45,7 +45,7 @@ end)
 -- A case whose one node is `code` of the input x.
 local function case_of(code, ...)
   return {inputs = {{3}}, nodes = {{code = code, args = {1}, shape = {3}}}, outputs = {2}, tower = {...}, seed = "1",
-    modes = {"native", "loop", "swap", "difference"}}
+    modes = {"native", "loop", "swap", "difference", "passes"}}
 end
 
 describe("the check of random programs", function()

@@ -1,4 +1,4 @@
---- mlax.debug: looking into computations: where a NaN came from, and what values are on the way.
+--- mlax.debug: looking into computations: where a NaN came from, what values are on the way, what the compiler does.
 -- @module mlax.debug
 
 local core = require "mlax.core"
@@ -18,6 +18,24 @@ local M = {}
 -- print(pcall(mlax.log, mlax.array{-1.0}))   -- false, "...: log: NaN came out of operands that have none ..."
 -- mlax.debug.nans(false)
 M.nans = core.debug_nans
+
+--- Switches a pass of the compiler, to find out whether it matters.
+--
+-- Functions are then traced and compiled anew. The passes, all of them on unless they are switched off: `inline` (calls with derivatives
+-- of their own are opened), `simplify` (exact algebra), `sink` (conversions go to where there are the fewest elements), `fold` (what
+-- depends on constants alone is computed when compiling), `cse` (nothing is computed twice), `hoist` (what a loop computes at each step
+-- though it does not depend on the carry is computed before it), `fusion` (chains of elementwise operations run in one pass over memory),
+-- `in_place` (a result takes the place of an operand that is read no more). None of them runs while `debug.nans` is on.
+-- `f:program(..., {optimized = true})` shows what they made.
+-- @param[opt] name of the pass; nil: all are asked
+-- @param[opt] on true or false; nil: only asks
+-- @return whether it is on; without a name a table of that by name
+-- @usage mlax.debug.passes("cse", false)
+-- local f = mlax.jit(function(x) return x:exp() + x:exp() end)
+-- print(#f:program(mlax.ones{3}, {optimized = true}))   --> 3
+-- mlax.debug.passes("cse", true)
+-- print(#f:program(mlax.ones{3}, {optimized = true}))   --> 2
+M.passes = core.debug_passes
 
 -- -- print ---------------------------------------------------------------------------------------------------------------
 

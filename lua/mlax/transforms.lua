@@ -234,7 +234,19 @@ function M.stop_gradient(t)
   return tree.map(function(leaf) return core.mlax.is_array(leaf) and core.stop_gradient(leaf) or leaf end, t)
 end
 
-function core.jit_methods:program(...) return core.program(core.jit_function(self), ...) end
+-- Whether the last of n arguments is the options table of program, and what it says.
+local function asks_optimized(n, ...)
+  local last = n > 0 and (select(n, ...))
+  if type(last) ~= "table" or getmetatable(last) or type(last.optimized) ~= "boolean" then return false, false end
+  return next(last) == "optimized" and next(last, "optimized") == nil, last.optimized
+end
+
+function core.jit_methods:program(...)
+  local f, n = core.jit_function(self), select("#", ...)
+  local is_option, optimized = asks_optimized(n, ...)
+  if not is_option then return core.program(f, ...) end
+  return (optimized and core.optimized or core.program)(f, table.unpack({...}, 1, n - 1))
+end
 function core.jit_methods:cost(...) return core.cost(core.jit_function(self), ...) end
 
 -- -- jacobians -----------------------------------------------------------------------------------------------------------
@@ -408,6 +420,16 @@ end
 -- f(mlax.ones{2})
 -- f(mlax.ones{2})
 -- print(f:explain())   --> nil
+
+--- The program that a jitted function would record for these arguments: it prints itself, and # counts its equations.
+--
+-- With `{optimized = true}` behind the arguments the program that would be run instead: what the passes of the compiler made of it
+-- (`mlax.debug.passes`), in the order in which it runs. Equations that run as one step stand between braces, behind its name.
+-- @function program
+-- @param ... its arguments, arrays without values too; then options or nothing
+-- @usage local f = mlax.jit(function(x) return (x * 2 * 1):exp() end)
+-- print(#f:program(mlax.ones{3}))   --> 3
+-- print(#f:program(mlax.ones{3}, {optimized = true}))   --> 2
 
 --- Forgets all traces of a jitted function: the next call traces anew.
 -- @function clear

@@ -69,13 +69,15 @@ local function choose_outputs(case, n)
   if #case.outputs == 0 then case.outputs[1] = n end
 end
 
--- The native way always; of the others one that is not too long, by chance.
+-- The native way always; of the others one that is not too long, by chance; every other time what the compiler does.
 local function choose_modes(random, case)
   local modes, cheap = towers.modes(case.tower, nodes.directions(programs.text(case))), {}
   for k = 2, #modes do
     if towers.runs(case.tower, modes[k], case.inputs) * (#case.nodes + 5) <= 1200 then cheap[#cheap + 1] = modes[k] end
   end
-  return #cheap > 0 and {"native", pick(random, cheap)} or {"native"}
+  local chosen = #cheap > 0 and {"native", pick(random, cheap)} or {"native"}
+  if (#case.nodes + #case.tower) % 2 == 0 then chosen[#chosen + 1] = "passes" end
+  return chosen
 end
 
 --- A random case of 3 to 30 nodes, most of them small, under a tower of up to six transformations.
@@ -142,6 +144,23 @@ local function differs(case, mode, plain)
   return ("%s differs by %.3g from plain:\n%s\n%s"):format(mode, far, tostring(y), tostring(plain))
 end
 
+-- The whole tower compiled, with all passes of the compiler or one equation at a time.
+local function compiled(case, on)
+  for name in pairs(mlax.debug.passes()) do mlax.debug.passes(name, on) end
+  local ok, y = pcall(function() return mlax.jit(towers.make(case.tower, compile(case), ways.native))(table.unpack(inputs_of(case))) end)
+  for name in pairs(mlax.debug.passes()) do mlax.debug.passes(name, true) end
+  return ok, y
+end
+
+local function passes_differ(case, plain)
+  local good, want = compiled(case, false)
+  local ok, y = compiled(case, true)
+  if not good or not ok then return "passes: " .. tostring(good and y or want) end
+  local far = distance(want, y)
+  if far and (far <= tolerances.native or is_noise(case, plain, far)) then return nil end
+  return ("passes make a difference of %s:\n%s\n%s"):format(far or "shape", tostring(y), tostring(want))
+end
+
 --- nil where all ways agree; "skip" where the result is no finite number; else what differs.
 function programs.check(case)
   local ok, plain = run(case, {mode = "plain"})
@@ -151,7 +170,7 @@ function programs.check(case)
   local possible = {}
   for _, mode in ipairs(towers.modes(case.tower, nodes.directions(programs.text(case)))) do possible[mode] = true end
   for _, mode in ipairs(case.modes) do
-    local difference = possible[mode] and differs(case, mode, plain)
+    local difference = possible[mode] and differs(case, mode, plain) or mode == "passes" and passes_differ(case, plain)
     if difference then return difference end
   end
 end

@@ -1,10 +1,11 @@
-/* debug.c: mlax.debug: the search for NaN, and printing from inside a computation.
+/* debug.c: mlax.debug: the search for NaN, the compiler's switches, and printing from inside a computation.
  *
  *     debug.print (Lua) -> core.debug_print(format, arrays...) -> the primitive debug_print -> its kernel, at its time
  *       -> print_values -> the Lua function that core.on_debug_print got: f(format, arrays...)
  */
 #include "api.h"
 
+#include "../compile/compile.h"
 #include "../device/device.h"
 
 static const char body_key = 0; /* registry: lprint_body, a closure made early: in a kernel nothing may raise */
@@ -103,9 +104,35 @@ static int lnans(lua_State *L) { /* core.debug_nans([on]) -> on */
   return 1;
 }
 
+static int pass_of(lua_State *L, int idx) {
+  if (lua_type(L, idx) != LUA_TSTRING) mx_error(L, "the pass is no name (got %s)", mx_show(L, idx));
+  const char *name = lua_tostring(L, idx);
+  for (int i = 0; i < MX_PASS_COUNT; i++)
+    if (!strcmp(name, mx_pass_names[i])) return i;
+  return mx_unknown(L, "pass", name, mx_pass_names, MX_PASS_COUNT);
+}
+
+static int lpasses(lua_State *L) { /* core.debug_passes(name [, on]) -> on; core.debug_passes() -> {name = on} */
+  mx_ctx *c = mx_enter(L, "debug.passes");
+  mx_no_options(L, mx_args(L, 0, 2));
+  if (lua_isnil(L, 1)) {
+    lua_createtable(L, 0, MX_PASS_COUNT);
+    for (int i = 0; i < MX_PASS_COUNT; i++) {
+      lua_pushboolean(L, (c->passes_off >> i & 1) == 0);
+      lua_setfield(L, -2, mx_pass_names[i]);
+    }
+    return 1;
+  }
+  unsigned bit = 1u << pass_of(L, 1);
+  if (!lua_isnil(L, 2)) c->passes_off = mx_check_bool(L, 2, "the switch") ? c->passes_off & ~bit : c->passes_off | bit;
+  lua_pushboolean(L, (c->passes_off & bit) == 0);
+  return 1;
+}
+
 static const mx_reg functions[] = {{"on_debug_print", lon_debug_print, MX_IN_CORE},
                                    {"debug_print", ldebug_print, MX_IN_CORE},
                                    {"debug_nans", lnans, MX_IN_CORE},
+                                   {"debug_passes", lpasses, MX_IN_CORE},
                                    {NULL, NULL, 0}};
 
 void mx_open_debug(lua_State *L) { mx_register(L, functions); }

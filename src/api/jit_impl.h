@@ -43,7 +43,8 @@ typedef struct mx_entry {
   mx_capture *captures;
   mx_bound_axis *axes;      /* those of the vmaps around, innermost first */
   bool nans, deterministic; /* switches of the context */
-  bool *donated;            /* by input; NULL: none */
+  unsigned passes_off;
+  bool *donated; /* by input; NULL: none */
   mx_program *program;
   mx_plan *plan; /* made at the first run outside other transformations */
   int anchor;    /* in the anchors table: {key of arguments, key of captured, results, captured values} */

@@ -3,7 +3,7 @@
  *     key = structure of the arguments, avals of arrays, values of static leaves,
  *           captured values (upvalues, and those of Lua functions among them): arrays by aval, the rest by identity or
  *           value,
- *           named axes that are bound, debug.nans, deterministic
+ *           named axes that are bound, debug.nans, debug.passes, deterministic
  *
  * Captured arrays, Parameters and Modules are inputs behind the arguments' own: their present values are used at every
  * call.
@@ -166,7 +166,7 @@ static bool axes_fit(const mx_entry *e, const mx_ctx *c) {
 static bool is_deterministic(const mx_ctx *c) { return (c->engine->flags & MLAX_DETERMINISTIC) != 0; }
 
 static bool fits(const mx_entry *e, const mx_jit *j, const mx_flat *args, const mx_flat *captured) {
-  return e->nans == j->c->nans && e->deterministic == is_deterministic(j->c) &&
+  return e->nans == j->c->nans && e->passes_off == j->c->passes_off && e->deterministic == is_deterministic(j->c) &&
          first_misfit(&e->args, args, false) == args->n && captures_fit(e, j) &&
          first_misfit(&e->captured, captured, true) == captured->n && aliases_fit(&e->captured, captured) &&
          axes_fit(e, j->c);
@@ -242,6 +242,7 @@ static bool note_donated(mx_jit *j, mx_entry *e, const mx_flat *args) {
 bool mx_jit_make_key(mx_jit *j, mx_entry *e, const mx_flat *args, const mx_flat *captured) {
   if (!make_part(j, e, args, false, &e->args) || !make_part(j, e, captured, true, &e->captured)) return false;
   e->nans = j->c->nans;
+  e->passes_off = j->c->passes_off;
   e->deterministic = is_deterministic(j->c);
   e->n_captures = j->n_captures;
   e->captures = mx_arena_alloc(j->c, &e->memory, (size_t)(j->n_captures + 1) * sizeof *e->captures);
@@ -344,6 +345,7 @@ static int explain_body(lua_State *L) {
   if (push_capture_reason(L, old, now)) return 1;
   if (push_part_reason(L, 2, &old->captured, &now->captured, 3)) return 1;
   if (old->nans != now->nans) lua_pushfstring(L, "debug.nans was switched %s", now->nans ? "on" : "off");
+  else if (old->passes_off != now->passes_off) lua_pushliteral(L, "passes were switched by debug.passes");
   else if (old->deterministic != now->deterministic)
     lua_pushfstring(L, "deterministic was switched %s", now->deterministic ? "on" : "off");
   else lua_pushliteral(L, "other named axes are bound");

@@ -3,8 +3,13 @@
 
 static const char program_key = 0; /* registry: the metatable of program objects */
 
-mx_program **mx_check_program(lua_State *L, int idx) {
-  mx_program **box = lua_touserdata(L, idx);
+typedef struct program_box {
+  mx_program *program;
+  mx_plan *plan; /* what it became, of an optimized one; else NULL */
+} program_box;
+
+static program_box *check_box(lua_State *L, int idx) {
+  program_box *box = lua_touserdata(L, idx);
   if (!box || !lua_getmetatable(L, idx)) mx_error(L, "a program is needed (got %s)", luaL_typename(L, idx));
   lua_rawgetp(L, LUA_REGISTRYINDEX, &program_key);
   if (!lua_rawequal(L, -1, -2)) mx_error(L, "a program is needed (got %s)", luaL_typename(L, idx));
@@ -12,20 +17,27 @@ mx_program **mx_check_program(lua_State *L, int idx) {
   return box;
 }
 
+mx_program **mx_check_program(lua_State *L, int idx) { return &check_box(L, idx)->program; }
+
 static int lprogram_gc(lua_State *L) {
-  mx_program **box = lua_touserdata(L, 1);
-  mx_program_release(*box);
-  *box = NULL;
+  program_box *box = lua_touserdata(L, 1);
+  mx_program_release(box->program);
+  mx_plan_release(box->plan);
+  *box = (program_box){0};
   return 0;
+}
+
+static size_t print_box(mx_ctx *c, const program_box *box, char *to, size_t cap) {
+  return box->plan ? mx_plan_print(c, box->plan, to, cap) : mx_program_print(c, box->program, to, cap);
 }
 
 static int lprogram_tostring(lua_State *L) {
   mx_ctx *c = mx_enter(L, "program");
-  const mx_program *p = *mx_check_program(L, 1);
+  const program_box *box = check_box(L, 1);
   luaL_Buffer b;
-  size_t n = mx_program_print(c, p, NULL, 0);
+  size_t n = print_box(c, box, NULL, 0);
   char *text = luaL_buffinitsize(L, &b, n + 1);
-  mx_program_print(c, p, text, n + 1);
+  print_box(c, box, text, n + 1);
   while (n && text[n - 1] == '\n') n--; /* print adds one */
   luaL_pushresultsize(&b, n);
   return 1;
@@ -37,13 +49,15 @@ static int lprogram_len(lua_State *L) {
   return 1;
 }
 
-void mx_push_program(lua_State *L, mx_program *p) {
-  mx_program **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
+static program_box *push_box(lua_State *L) {
+  program_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (program_box){0};
   lua_rawgetp(L, LUA_REGISTRYINDEX, &program_key);
   mx_own(L);
-  *box = mx_program_retain(p);
+  return box;
 }
+
+void mx_push_program(lua_State *L, mx_program *p) { push_box(L)->program = mx_program_retain(p); }
 
 /* Records the function at 1 with the arguments behind it; arrays and floats are inputs. */
 static mx_work *stage(lua_State *L, const char *op) {
@@ -66,6 +80,15 @@ static int lprogram(lua_State *L) { /* core.program(f, ...) */
   return 1;
 }
 
+static int loptimized(lua_State *L) { /* core.optimized(f, ...): the program that is run */
+  mx_work *w = stage(L, "program");
+  program_box *box = push_box(L);
+  mx_ok(L, (box->plan = mx_plan_new(w->c, w->program)) != NULL);
+  box->program = mx_program_retain(mx_plan_program(box->plan));
+  mx_work_done(w);
+  return 1;
+}
+
 static int leval_shape(lua_State *L) { /* core.eval_shape(f, ...) -> results, arrays without values */
   mx_work *w = stage(L, "eval_shape");
   for (int k = 0; k < w->program->n_out; k++) {
@@ -82,27 +105,18 @@ static int leval_shape(lua_State *L) { /* core.eval_shape(f, ...) -> results, ar
   return lua_gettop(L) - base;
 }
 
-static double bytes_moved(const mx_program *p) {
-  double bytes = 0;
-  for (int i = 0; i < p->n_eqn; i++) {
-    const mx_eqn *e = &p->eqns[i];
-    for (int k = 0; k < e->n_in; k++) bytes += (double)mx_nbytes(p->avals[e->in[k]]);
-    for (int k = 0; k < e->n_out; k++) bytes += (double)mx_nbytes(p->avals[e->out + k]);
-  }
-  return bytes;
-}
-
 static int lcost(lua_State *L) { /* core.cost(f, ...) -> {flops, bytes, peak} */
   mx_work *w = stage(L, "cost");
   mx_plan *plan = mx_plan_new(w->c, w->program);
   mx_ok(L, plan != NULL);
-  double peak = (double)mx_plan_arena(plan);
+  double peak = (double)mx_plan_arena(plan), bytes = mx_plan_bytes(plan),
+         flops = mx_program_flops(mx_plan_program(plan));
   mx_plan_release(plan);
   for (int k = 0; k < w->program->n_out; k++) peak += (double)mx_nbytes(w->program->avals[w->program->outs[k]]);
   lua_createtable(L, 0, 3);
-  lua_pushnumber(L, mx_program_flops(w->program));
+  lua_pushnumber(L, flops);
   lua_setfield(L, -2, "flops");
-  lua_pushinteger(L, (lua_Integer)bytes_moved(w->program));
+  lua_pushinteger(L, (lua_Integer)bytes);
   lua_setfield(L, -2, "bytes");
   lua_pushinteger(L, (lua_Integer)peak);
   lua_setfield(L, -2, "peak");
@@ -113,6 +127,7 @@ static int lcost(lua_State *L) { /* core.cost(f, ...) -> {flops, bytes, peak} */
 static const luaL_Reg meta[] = {
     {"__gc", lprogram_gc}, {"__tostring", lprogram_tostring}, {"__len", lprogram_len}, {NULL, NULL}};
 static const mx_reg functions[] = {{"program", lprogram, MX_IN_CORE},
+                                   {"optimized", loptimized, MX_IN_CORE},
                                    {"eval_shape", leval_shape, MX_IN_CORE},
                                    {"cost", lcost, MX_IN_CORE},
                                    {NULL, NULL, 0}};

@@ -72,6 +72,7 @@ typedef struct mx_ctx {
   uint32_t host_mode; /* of the floating-point unit, while kernels run */
   bool in_kernels;
   bool nans;              /* mlax.debug.nans: every operation is asked whether it made a NaN */
+  unsigned passes_off;    /* mlax.debug.passes: a bit for each pass of compile/ that is switched off */
   struct mx_sites *sites; /* interned file:line strings, see mx_site_* */
 } mx_ctx;
 

@@ -1,7 +1,6 @@
 /* engine.c: the life of engines and contexts. */
 #include "base_impl.h"
 
-
 /* -- options ----------------------------------------------------------------------------------- */
 
 /* A host may be older (its struct ends earlier) or newer (what we do not know must be unset). */

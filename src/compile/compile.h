@@ -1,4 +1,4 @@
-/* compile.h: program -> plan: steps with views and kernels, buffers at fixed offsets of one arena.
+/* compile.h: program -> passes -> plan: steps with views and kernels, buffers at fixed offsets of one arena.
  *
  *     input a --view--> transposed ----\                         where a variable's bytes lie:
  *     const b ------------------------- dot --> c (arena +0)       INPUT k | CONST k | ARENA + offset | RESULT k
@@ -15,7 +15,21 @@
 
 typedef struct mx_plan mx_plan;
 
-mx_plan *mx_plan_new(mx_ctx *c, mx_program *program); /* retains the program */
+/* ORDER passes (optimize.c) */
+#define MX_PASSES(X) X(inline) X(simplify) X(sink) X(fold) X(cse) X(hoist) X(fusion) X(in_place)
+typedef enum {
+#define MX_PASS(name) MX_PASS_##name,
+  MX_PASSES(MX_PASS)
+#undef MX_PASS
+      MX_PASS_COUNT
+} mx_pass;
+extern const char *const mx_pass_names[MX_PASS_COUNT];
+/* Bits of the passes that are switched off; debug.nans leaves none, so that each operation can be asked. */
+unsigned mx_passes_off(const mx_ctx *c);
+/* What the passes make of it: a new reference, of p itself where they do nothing. */
+mx_program *mx_program_optimize(mx_ctx *c, mx_program *p);
+
+mx_plan *mx_plan_new(mx_ctx *c, mx_program *program); /* optimizes the program, whose inputs and results stay */
 void mx_plan_release(mx_plan *p);
 /* Values in, values out (new references that the frame owns). */
 bool mx_plan_run(mx_ctx *c, mx_plan *p, mx_array *const *in, mx_array **out);
@@ -28,5 +42,9 @@ mx_plan *mx_plan_of(mx_ctx *c, mx_program *program);
 bool mx_plan_call(mx_ctx *c, mx_plan *p, char *const *in, char *const *out);
 mx_program *mx_plan_program(const mx_plan *p);
 size_t mx_plan_arena(const mx_plan *p); /* bytes */
+double mx_plan_bytes(const mx_plan *p); /* that its steps read and write */
+/* The optimized program, in the order of execution; equations that run in one pass stand between braces, behind the
+ * names of what they compute. As mx_program_print. */
+size_t mx_plan_print(mx_ctx *c, const mx_plan *p, char *to, size_t cap);
 
 #endif

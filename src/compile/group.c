@@ -74,23 +74,12 @@ static int value_of(grouping *g, const mx_eqn *e, int k) {
   return is_row(g, shape) ? g->value[i] : mx_coder_spread(&g->coder, g->value[i]);
 }
 
-/* x^2 by a constant */
-static bool is_square(const grouping *g, const mx_eqn *e) {
-  const mx_program *p = g->p->program;
-  int32_t k = e->prim->id == MX_PRIM_pow ? e->in[1] - p->n_in : -1;
-  if (k < 0 || k >= p->n_const || p->consts[k]->tag != MX_VALUE || p->consts[k]->aval.size != 1) return false;
-  int dtype = p->consts[k]->aval.dtype;
-  return mx_is_float(dtype) && mx_load_double(dtype, mx_data(p->consts[k])) == 2;
-}
-
 static int apply(grouping *g, const mx_eqn *e, const int *in) {
   if (mx_eqn_is_alias(g->p->program, e)) return in[0];
   if (mx_eqn_joins_rows(g->p->program, e))
     return mx_coder_join_rows(&g->coder, e->prim, in[0], aval(g, e->out)->size == 1);
   if (mx_cpu_folds(e->prim, aval(g, e->in[0])->dtype)) return mx_coder_fold(&g->coder, e->prim, in[0]);
-  bool square = is_square(g, e);
-  return mx_coder_apply(&g->coder, square ? &mx_prim_square : e->prim, in, square ? 1 : e->n_in,
-                        aval(g, e->out)->dtype);
+  return mx_coder_apply(&g->coder, e->prim, in, e->n_in, aval(g, e->out)->dtype);
 }
 
 static void write_code(grouping *g) {
@@ -196,6 +185,8 @@ static bool add_step(grouping *g) {
   if (!s->code || !s->label) return false;
   for (int k = 0; k < g->n_operands; k++) p->tensor_vars[p->n_tensors++] = g->operands[k].var;
   if (!add_results(g)) return false;
+  for (int i = 0; i < g->n; i++) p->step_of[g->members[i]] = p->n_steps;
+  p->labels[p->n_steps] = g->n > 1 ? s->label : NULL;
   p->n_steps++;
   return true;
 }

@@ -1,4 +1,5 @@
-/* plan.c: from a program to steps. Views become strides; everything else one kernel call; then buffers are placed. */
+/* plan.c: from an optimized program to steps. Views become strides; everything else one kernel call; then buffers are
+ * placed. */
 #include "plan_impl.h"
 
 static void *take(mx_ctx *c, mx_plan *p, int n, size_t item) {
@@ -85,6 +86,7 @@ static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   bool view;
   if (!try_view(c, p, e, &view)) return false;
+  p->step_of[e - p->program->eqns] = view ? -1 : p->n_steps;
   return view || add_step(c, p, e);
 }
 
@@ -169,7 +171,10 @@ static bool reserve(mx_ctx *c, mx_plan *p) {
   p->slots = take(c, p, g->n_var, sizeof *p->slots);
   p->steps = take(c, p, g->n_eqn, sizeof *p->steps);
   p->tensor_vars = take(c, p, tensors, sizeof *p->tensor_vars);
-  return p->roots && p->slots && p->steps && p->tensor_vars;
+  p->order = take(c, p, g->n_eqn, sizeof *p->order);
+  p->step_of = take(c, p, g->n_eqn, sizeof *p->step_of);
+  p->labels = take(c, p, g->n_eqn, sizeof *p->labels);
+  return p->roots && p->slots && p->steps && p->tensor_vars && p->order && p->step_of && p->labels;
 }
 
 static bool add_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int g) {
@@ -181,52 +186,105 @@ static bool add_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int g) {
   return mx_plan_group(c, p, f, g);
 }
 
+/* Notes the order of a group's equations: views first. */
+static int note_order(mx_plan *p, const mx_fusion *f, int g, int n) {
+  int first = g ? f->ends[g - 1] : 0;
+  for (int views = 1; views >= 0; views--)
+    for (int i = first; i < f->ends[g]; i++)
+      if ((p->step_of[f->eqns[i]] < 0) == views) p->order[n++] = f->eqns[i];
+  return n;
+}
+
 static bool add_groups(mx_ctx *c, mx_plan *p, const mx_fusion *f) {
-  for (int g = 0; g < f->n_group; g++)
+  for (int g = 0, n = 0; g < f->n_group; g++) {
     if (!add_group(c, p, f, g)) return false;
+    n = note_order(p, f, g, n);
+  }
   return true;
 }
+
+static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
 
 static bool build(mx_ctx *c, mx_plan *p) {
   mx_arena memory = {.engine = c->engine};
   mx_fusion f;
-  bool ok =
-      reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, !c->nans, &memory, &f) && add_groups(c, p, &f);
+  bool ok = reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, is_on(p, MX_PASS_fusion), &memory, &f) &&
+            add_groups(c, p, &f);
   mx_arena_release(&memory);
   if (!ok || !mark_results(c, p)) return false;
   mark_lifetimes(p);
-  if (!c->nans) overwrite_operands(p); /* else operands are looked at after the step */
+  if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
   return mx_plan_place(c, p) && find_patches(c, p);
 }
 
+/* A plan of the program that owns it, as it is, must not keep it alive. */
 static mx_plan *plan_new(mx_ctx *c, mx_program *program, bool owned) {
   mx_plan *p = mx_new(c, sizeof *p);
   if (!p) return NULL;
   atomic_init(&p->refs, 1);
   p->engine = mx_engine_retain(c->engine);
   p->memory.engine = p->engine;
-  p->owned = owned;
-  p->program = owned ? program : mx_program_retain(program);
-  if (build(c, p)) return p;
+  p->passes_off = mx_passes_off(c);
+  p->program = mx_program_optimize(c, program);
+  p->owned = owned && p->program == program;
+  if (p->owned) mx_program_release(program);
+  if (p->program && build(c, p)) return p;
   mx_plan_release(p);
   return NULL;
 }
 
 mx_plan *mx_plan_new(mx_ctx *c, mx_program *program) { return plan_new(c, program, false); }
 
-static void free_owned(void *plan) { mx_plan_release(plan); }
+static void free_owned(void *plan) {
+  for (mx_plan *p = plan, *next; p; p = next) {
+    next = p->next;
+    mx_plan_release(p);
+  }
+}
 void (*mx_plan_free)(void *plan) = free_owned;
 
+/* The plans of a program are a list that only grows, at its head: one for each choice of passes. */
 mx_plan *mx_plan_of(mx_ctx *c, mx_program *program) {
-  _Atomic(void *) *at = &program->plan[c->nans];
-  mx_plan *p = atomic_load(at);
-  if (p) return p;
-  p = plan_new(c, program, true);
-  void *none = NULL;
-  if (!p || atomic_compare_exchange_strong(at, &none, p)) return p;
-  mx_plan_release(p); /* another thread was first */
-  return none;
+  unsigned off = mx_passes_off(c);
+  void *head = atomic_load(&program->plan);
+  mx_plan *p = head, *made = NULL;
+  for (;;) {
+    while (p && p->passes_off != off) p = p->next;
+    if (p) break;
+    if (!made && !(made = plan_new(c, program, true))) return NULL;
+    made->next = head;
+    if (atomic_compare_exchange_strong(&program->plan, &head, made)) return made;
+    p = head; /* another thread was first, perhaps with the same passes */
+  }
+  mx_plan_release(made);
+  return p;
 }
 
+/* -- show ---------------------------------------------------------------------------------------------------------- */
+
 mx_program *mx_plan_program(const mx_plan *p) { return p->program; }
+
+double mx_plan_bytes(const mx_plan *p) {
+  double bytes = 0;
+  for (int t = 0; t < p->n_tensors; t++) bytes += (double)mx_nbytes(p->program->avals[p->tensor_vars[t]]);
+  return bytes;
+}
+
+static void lay_out(const mx_plan *p, mx_layout *l) {
+  *l = (mx_layout){.program = p->program, .order = p->order, .step = p->step_of, .labels = p->labels};
+}
+
+/* A program that cannot be compiled (a collective's without its vmap, say) is shown as it is. */
+static bool layout_inside(mx_ctx *c, mx_program *program, mx_layout *l) {
+  const mx_plan *p = mx_plan_of(c, program);
+  if (p) lay_out(p, l);
+  else mx_clear(c);
+  return p != NULL;
+}
+
+size_t mx_plan_print(mx_ctx *c, const mx_plan *p, char *to, size_t cap) {
+  mx_layout l;
+  lay_out(p, &l);
+  return mx_program_print_laid(c, &l, layout_inside, to, cap);
+}
 size_t mx_plan_arena(const mx_plan *p) { return p->arena_bytes; }

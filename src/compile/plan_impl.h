@@ -66,12 +66,17 @@ typedef struct mx_run {
 struct mx_plan {
   atomic_int refs;
   mlax_engine *engine;
-  mx_program *program;
+  mx_program *program; /* optimized */
+  unsigned passes_off; /* when it was made */
+  mx_plan *next;       /* of the same program inside others, with other passes */
   mx_arena memory;
   int n_roots, n_steps, n_tensors, n_results;
   mx_root *roots;
   mx_slot *slots; /* by variable */
   mx_step *steps;
+  int32_t *order;       /* equations as they come in the steps */
+  int32_t *step_of;     /* by equation: its step, or -1: a view */
+  const char **labels;  /* by step: of several equations; else NULL */
   int32_t *tensor_vars; /* the variable of each tensor */
   int *patches;         /* tensors whose address changes from run to run */
   int n_patches;

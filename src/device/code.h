@@ -55,10 +55,10 @@ typedef struct mx_stage_form {
 
 /* A stretch of code with rows, which needs of its rows' sums those of the stretches before: row values are computed for
  * all rows of a block, then stages make each row's full values and sums. */
-typedef struct mx_pass {
+typedef struct mx_row_pass {
   uint8_t spreads, full, end; /* instructions: from the pass before to `spreads` of row values, to `full` spreads */
   uint16_t stage;             /* the first of its stages; they end in one that stops */
-} mx_pass;
+} mx_row_pass;
 
 typedef struct mx_code {
   int n_in, n_value, n_ins, n_out;
@@ -75,7 +75,7 @@ typedef struct mx_code {
   double ns;                   /* about how long an element takes */
   mx_stage_form *stages;       /* NULL: loops alone */
   int n_stages, n_spills;
-  mx_pass *passes; /* of code with rows, whose stages are theirs */
+  mx_row_pass *passes; /* of code with rows, whose stages are theirs */
   int n_passes;
 } mx_code;
 
@@ -93,7 +93,7 @@ typedef struct mx_coder {
   bool full; /* more than MX_MAX_VALUES */
   mx_instruction ins[MX_MAX_VALUES];
   mx_stage_form stages[MX_MAX_STAGES];
-  mx_pass passes[MX_MAX_PASSES];
+  mx_row_pass passes[MX_MAX_PASSES];
   uint8_t size[MX_MAX_VALUES], dtype[MX_MAX_VALUES], direct[MX_MAX_VALUES], row[MX_MAX_VALUES];
   uint16_t out[MX_MAX_VALUES], at[MX_MAX_VALUES];
   int16_t wide[MX_MAX_VALUES];   /* the same value as float32, or -1 */

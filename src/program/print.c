@@ -7,6 +7,7 @@
 typedef struct out {
   char *to;
   size_t cap, n;
+  mx_layouts layouts; /* of programs inside; NULL: as they are */
 } out;
 
 static void put(out *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -57,12 +58,14 @@ static void put_dims(out *o, const int64_t *d) {
   put(o, ")");
 }
 
-static void put_program(out *o, mx_ctx *c, const mx_program *p, int indent);
+static void put_program(out *o, mx_ctx *c, const mx_program *p, const mx_layout *l, int indent);
 
 static void put_programs(out *o, mx_ctx *c, const mx_programs *l, int indent) {
   for (int i = 0; i < l->n; i++) {
+    mx_layout laid;
+    bool is_laid = o->layouts && o->layouts(c, l->items[i], &laid);
     put(o, "\n%*s", indent, "");
-    put_program(o, c, l->items[i], indent);
+    put_program(o, c, is_laid ? laid.program : l->items[i], is_laid ? &laid : NULL, indent);
   }
 }
 
@@ -114,7 +117,20 @@ static void put_equation(out *o, mx_ctx *c, const mx_program *p, const mx_eqn *e
   put(o, "\n");
 }
 
-static void put_program(out *o, mx_ctx *c, const mx_program *p, int indent) {
+/* The equations of a step of several stand between braces; views, which belong to none, where they come. */
+static void put_laid(out *o, mx_ctx *c, const mx_layout *l, int indent) {
+  int32_t open = -1;
+  for (int i = 0; i <= l->program->n_eqn; i++) {
+    int32_t e = i < l->program->n_eqn ? l->order[i] : -1, step = e < 0 ? -1 : l->step[e];
+    bool labelled = step >= 0 && l->labels[step];
+    if (open >= 0 && step != open) put(o, "%*s}\n", indent + 4, ""), open = -1;
+    if (labelled && open < 0) put(o, "%*s%s {\n", indent + 4, "", l->labels[open = step]);
+    if (e >= 0) put_equation(o, c, l->program, &l->program->eqns[e], indent + (labelled ? 2 : 0));
+  }
+}
+
+/* l: NULL, or of p */
+static void put_program(out *o, mx_ctx *c, const mx_program *p, const mx_layout *l, int indent) {
   put(o, "{ lambda");
   for (int k = 0; k < p->n_const; k++) {
     if (p->avals[p->n_in + k]->ndim == 0) continue;
@@ -127,7 +143,8 @@ static void put_program(out *o, mx_ctx *c, const mx_program *p, int indent) {
     put_typed(o, p, v);
   }
   put(o, ". let\n");
-  for (int i = 0; i < p->n_eqn; i++) put_equation(o, c, p, &p->eqns[i], indent);
+  if (l) put_laid(o, c, l, indent);
+  for (int i = 0; !l && i < p->n_eqn; i++) put_equation(o, c, p, &p->eqns[i], indent);
   put(o, "%*s  in (", indent, "");
   for (int k = 0; k < p->n_out; k++) {
     if (k) put(o, ",");
@@ -136,10 +153,18 @@ static void put_program(out *o, mx_ctx *c, const mx_program *p, int indent) {
   put(o, " ) }");
 }
 
-size_t mx_program_print(mx_ctx *c, const mx_program *p, char *to, size_t cap) {
-  out o = {to, cap, 0};
-  put_program(&o, c, p, 0);
+static size_t print(mx_ctx *c, const mx_program *p, const mx_layout *l, mx_layouts inside, char *to, size_t cap) {
+  out o = {to, cap, 0, inside};
+  put_program(&o, c, p, l, 0);
   put(&o, "\n");
   if (cap) to[o.n < cap ? o.n : cap - 1] = 0;
   return o.n;
+}
+
+size_t mx_program_print(mx_ctx *c, const mx_program *p, char *to, size_t cap) {
+  return print(c, p, NULL, NULL, to, cap);
+}
+
+size_t mx_program_print_laid(mx_ctx *c, const mx_layout *l, mx_layouts inside, char *to, size_t cap) {
+  return print(c, l->program, l, inside, to, cap);
 }

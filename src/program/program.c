@@ -1,7 +1,6 @@
 /* program.c: building, finishing and checking programs. */
 #include "program.h"
 
-
 /* -- programs inside params ---------------------------------------------------------------------------------------- */
 
 mx_programs *mx_programs_new(mx_ctx *c, int n, mx_program *const *items) {
@@ -120,8 +119,7 @@ mx_program *mx_program_retain(mx_program *p) {
 void mx_program_release(mx_program *p) {
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) return;
   mlax_engine *e = p->engine;
-  for (int i = 0; i < 2; i++)
-    if (atomic_load(&p->plan[i])) mx_plan_free(atomic_load(&p->plan[i]));
+  if (atomic_load(&p->plan)) mx_plan_free(atomic_load(&p->plan));
   for (int i = 0; i < p->n_held; i++) params_release(p->held[i].prim, p->held[i].params);
   mx_free(e, p->held, (size_t)p->held_cap * sizeof *p->held);
   for (int i = 0; i < p->n_const; i++) mx_release(p->consts[i]);

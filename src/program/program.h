@@ -26,10 +26,10 @@ typedef struct mx_program {
   atomic_int refs;
   mlax_engine *engine;
   mx_arena arena;
-  bool collective;         /* it names an axis of an enclosing vmap */
-  bool ordered;            /* an equation of it is (mx_eqn_is_ordered) */
-  _Atomic(void *) plan[2]; /* compile/: the plan of a program inside others, and the one for debug.nans; freed through
-                              mx_plan_free */
+  bool collective;      /* it names an axis of an enclosing vmap */
+  bool ordered;         /* an equation of it is (mx_eqn_is_ordered) */
+  bool optimized;       /* compile/: what its passes made */
+  _Atomic(void *) plan; /* compile/: the plans of a program inside others; freed through mx_plan_free */
   int n_in, n_const, n_var, n_eqn, n_out;
   mx_aval **avals;   /* n_var */
   mx_array **consts; /* n_const, variables n_in .. n_in + n_const - 1 (in a finished program) */
@@ -103,11 +103,58 @@ int32_t mx_program_input(mx_ctx *c, mx_program *p,
 bool mx_program_finish(mx_ctx *c, mx_program *p, mx_list *captured);
 mx_program *mx_program_retain(mx_program *p);
 void mx_program_release(mx_program *p);
+/* The equations of p from the variables `in`, which are the inputs in this order, to the variables `outs`; with
+ * `ordered` those with an ordered effect come along. */
+mx_program *mx_program_part(mx_ctx *c, const mx_program *p, const int32_t *in, int n_in, const int32_t *outs, int n_out,
+                            bool ordered);
+/* p over a further axis of length `size` (trace/control.c). Inputs with mapped_in carry it first, so do results with
+ * mapped_out (in: must; out: do). */
+mx_program *mx_program_batch(mx_ctx *c, const mx_program *p, int64_t size, const char *name, const bool *mapped_in,
+                             bool *mapped_out);
+
+/* -- bodies of loops (body.c): what may be taken out of them ------------------------------------------------------- */
+
+/* The inputs of a body are constants, the carry, slices. Of its variables some are the same at each step, some differ
+ * from step to step, some depend on the carry. What of the first two kinds is chosen is computed outside: */
+typedef enum { MX_BODY_SAME, MX_BODY_STEP, MX_BODY_CARRIED } mx_body_kind;
+typedef struct mx_body {
+  const mx_program *p;
+  int n_const, n_carry;
+  uint8_t *kind;  /* by variable: mx_body_kind */
+  bool *taken;    /* by variable: the result of an equation that is taken out, and that somebody needs */
+  bool *used;     /* by variable: what is left needs it */
+  int n_taken[2]; /* by kind */
+} mx_body;
+/* Whether the equation is worth to be taken out, where it can be. */
+typedef bool (*mx_body_choice)(void *ud, const mx_eqn *e, const mx_op *o, mx_body_kind kind);
+bool mx_body_sort(mx_ctx *c, mx_arena *a, mx_body *b); /* finds the kinds; then */
+bool mx_body_choose(mx_ctx *c, mx_arena *a, mx_body *b, mx_body_choice choice, void *ud);
+/* Heavy: it takes many operations for each element of its result. */
+bool mx_op_is_heavy(const mx_op *o);
+/* What is taken out of a kind: a program of the variables in[0..*n-1] of the body, constants or (STEP) slices too; its
+ * results are the taken ones in order. */
+mx_program *mx_body_taken(mx_ctx *c, mx_arena *a, const mx_body *b, mx_body_kind kind, int32_t **in, int *n);
+/* What is left, with the variables outs as results: of the constants it needs and what was taken of them, the carry
+ * (but those inputs with gone[i]; NULL: all), the slices and what was taken of those: so many in counts[3]. */
+mx_program *mx_body_left(mx_ctx *c, mx_arena *a, mx_body *b, const bool *gone, const int32_t *outs, int n_out,
+                         int32_t **in, int counts[3]);
+
 /* ask */
 bool mx_program_check(mx_ctx *c, const mx_program *p); /* every invariant; fails with MLAX_STATE */
 /* show */
+/* How a program is printed that became a plan: equation order[i] is the i-th; those of one step that has a label stand
+ * between braces behind it. */
+typedef struct mx_layout {
+  const mx_program *program;   /* instead of the one that it was made for */
+  const int32_t *order, *step; /* by place; by equation: its step, -1: none, since it is a view */
+  const char *const *labels;   /* by step; NULL: one equation */
+} mx_layout;
+/* Finds the layout of a program; false: there is none. */
+typedef bool (*mx_layouts)(mx_ctx *c, mx_program *p, mx_layout *out);
 size_t mx_program_print(mx_ctx *c, const mx_program *p, char *to,
                         size_t cap); /* stable text; returns the full length */
+/* The same, laid out, and the programs inside. */
+size_t mx_program_print_laid(mx_ctx *c, const mx_layout *l, mx_layouts inside, char *to, size_t cap);
 double mx_program_flops(const mx_program *p);
 
 #endif

@@ -8,9 +8,6 @@
 /* Inputs: those of p, then the tangents of the inputs with nonzero_in. Results: those of p, then the tangents of the
  * results with nonzero_out (in: must have one; out: have one). */
 mx_program *mx_program_jvp(mx_ctx *c, const mx_program *p, const bool *nonzero_in, bool *nonzero_out);
-/* Inputs with mapped_in carry the mapped axis first, so do results with mapped_out (in: must; out: do). */
-mx_program *mx_program_batch(mx_ctx *c, const mx_program *p, int64_t size, const char *name, const bool *mapped_in,
-                             bool *mapped_out);
 /* Any function of arrays as a program; it must not use arrays of outer traces. */
 mx_program *mx_program_of(mx_ctx *c, mx_function f, const mx_aval *const *in, int n);
 /* Interprets p; checks of positions are made only where pred (a bool scalar) holds. */

@@ -5,151 +5,59 @@
  *     carry' = g * carry + y[t]                 what is left
  *
  * On the way back the cotangent of dW is then one product over all steps; it would be summed up step by step in the
- * carry of the transposed scan, at the cost of its own size in each step. */
+ * carry of the transposed scan, at the cost of its own size in each step. compile/hoist.c does the like for scans that
+ * are run. */
 #include "control_impl.h"
 
-typedef struct hoisting {
-  const mx_program *body;
-  mx_taped_scan *s;
-  bool *carried; /* by variable: depends on the carry */
-  bool *hoisted; /* by variable: the result of an equation that is taken out */
-  bool *used;    /* by variable: what is left needs it */
-  int n;         /* results taken out */
-} hoisting;
-
-enum { HEAVY = 8 }; /* operations for each element of the result */
-
-static bool is_heavy(mx_ctx *c, mx_arena *a, const mx_program *p, const mx_eqn *e) {
-  if (!e->prim->flops || !e->prim->transpose || e->n_out != 1) return false;
-  const mx_aval **avals = mx_take(c, a, e->n_in, sizeof *avals);
-  for (int k = 0; avals && k < e->n_in; k++) avals[k] = p->avals[e->in[k]];
-  mx_op o = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = 1, .in_aval = avals};
-  o.out_aval = p->avals[e->out];
-  return avals && e->prim->flops(&o) >= HEAVY * (double)o.out_aval->size;
+static bool is_heavy(void *ud, const mx_eqn *e, const mx_op *o, mx_body_kind kind) {
+  (void)ud, (void)e, (void)kind;
+  return o->prim->transpose && mx_op_is_heavy(o);
 }
 
-static bool choose(mx_ctx *c, mx_arena *a, hoisting *h) {
-  const mx_program *p = h->body;
-  h->carried = mx_take(c, a, p->n_var, 1);
-  h->hoisted = mx_take(c, a, p->n_var, 1);
-  h->used = mx_take(c, a, p->n_var, 1);
-  if (!h->carried || !h->hoisted || !h->used) return false;
-  for (int k = 0; k < h->s->counts[1]; k++) h->carried[h->s->counts[0] + k] = true;
-  for (int i = 0; i < p->n_eqn; i++) {
-    const mx_eqn *e = &p->eqns[i];
-    bool carried = false;
-    for (int k = 0; k < e->n_in; k++) carried |= h->carried[e->in[k]];
-    memset(h->carried + e->out, carried, e->n_out);
-    if (!carried && is_heavy(c, a, p, e)) h->hoisted[e->out] = true;
-  }
-  return !mx_failed(c);
-}
-
-/* Marks what the results need, back to inputs and to what is taken out; of that, what nobody needs stays where it is.
+/* Results on the tape, for all steps along the first axis if they are of the kind STEP. env: by variable of the body.
  */
-static void mark_used(hoisting *h) {
-  const mx_program *p = h->body;
-  for (int k = 0; k < p->n_out; k++) h->used[p->outs[k]] = true;
-  for (int i = p->n_eqn - 1; i >= 0; i--) {
-    const mx_eqn *e = &p->eqns[i];
-    bool needed = false;
-    for (int k = 0; k < e->n_out; k++) needed |= h->used[e->out + k];
-    if (h->hoisted[e->out]) h->n += h->hoisted[e->out] = needed;
-    for (int k = 0; needed && !h->hoisted[e->out] && k < e->n_in; k++) h->used[e->in[k]] = true;
-  }
-}
-
-static bool is_carry(const hoisting *h, int i) { return i >= h->s->counts[0] && i < h->s->counts[0] + h->s->counts[1]; }
-
-/* -- what is taken out: a program of the constants and slices, mapped over the steps ------------------------------- */
-
-static bool taken_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
-  const hoisting *h = state;
-  mx_arena a = {c->engine, NULL};
-  mx_array **env = mx_take(c, &a, h->body->n_var, sizeof *env);
-  (void)n;
-  for (int i = 0, k = 0; env && i < h->body->n_in; i++)
-    if (!is_carry(h, i)) env[i] = in[k++];
-  bool ok = env && mx_program_eval_given(c, h->body, env);
-  for (int v = 0; ok && v < h->body->n_var; v++)
-    if (h->hoisted[v]) ok = mx_list_add(c, out, env[v]);
-  mx_arena_release(&a);
-  return ok;
-}
-
-/* Results on the tape, all steps along the first axis. */
-static bool record_taken(mx_ctx *c, mx_arena *a, mx_trace *lin, const hoisting *h, mx_array **y) {
-  int n_in = h->body->n_in, n = 0;
-  mx_array **x = mx_take(c, a, n_in, sizeof *x);
-  const mx_aval **avals = mx_take(c, a, n_in, sizeof *avals);
-  bool *mapped = mx_take(c, a, n_in, 1), *out = mx_take(c, a, h->n, 1);
-  if (!x || !avals || !mapped || !out) return false;
-  for (int i = 0; i < n_in; i++) {
-    if (is_carry(h, i)) continue;
-    mapped[n] = i >= h->s->counts[0];
-    avals[n] = h->body->avals[i];
-    x[n++] = h->s->x[i];
-  }
-  memset(out, true, (size_t)h->n);
-  mx_program *one = mx_program_of(c, (mx_function){taken_call, (void *)h}, avals, n), *all = NULL;
-  if (one) all = mx_program_batch(c, one, h->s->length, NULL, mapped, out);
+static bool record_taken(mx_ctx *c, mx_arena *a, mx_trace *lin, const mx_body *b, mx_body_kind kind, int64_t length,
+                         mx_array **env) {
+  int32_t *in;
+  int n, n_out = b->n_taken[kind];
+  if (n_out == 0) return true;
+  mx_program *one = mx_body_taken(c, a, b, kind, &in, &n), *all = one;
+  mx_array **x = mx_take(c, a, n, sizeof *x), **y = mx_take(c, a, n_out, sizeof *y);
+  bool *mapped = mx_take(c, a, n, 1), *out = mx_take(c, a, n_out, 1);
+  bool ok = one && x && y && mapped && out;
+  for (int i = 0; ok && i < n; i++) x[i] = env[in[i]], mapped[i] = b->kind[in[i]] == MX_BODY_STEP;
+  if (ok) memset(out, true, (size_t)n_out);
+  if (ok && kind == MX_BODY_STEP) all = mx_program_batch(c, one, length, NULL, mapped, out);
   mx_trace *current = c->trace;
   c->trace = lin; /* which hands on what it does not depend on */
-  bool ok = all && mx_program_eval(c, all, x, y);
+  ok = ok && all && mx_program_eval(c, all, x, y);
   c->trace = current;
+  for (int v = 0, k = 0; ok && v < b->p->n_var; v++)
+    if (b->taken[v] && b->kind[v] == kind) env[v] = y[k++];
+  if (all != one) mx_program_release(all);
   mx_program_release(one);
-  mx_program_release(all);
   return ok;
 }
 
-/* -- what is left: the inputs that it needs, then slices of what was taken out ------------------------------------- */
-
-static bool left_call(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
-  const hoisting *h = state;
-  const mx_program *p = h->body;
-  mx_arena a = {c->engine, NULL};
-  mx_array **env = mx_take(c, &a, p->n_var, sizeof *env);
-  int k = 0;
-  (void)n;
-  for (int i = 0; env && i < p->n_in; i++)
-    if (h->used[i] || is_carry(h, i)) env[i] = in[k++];
-  for (int v = 0; env && v < p->n_var; v++)
-    if (h->hoisted[v]) env[v] = in[k++];
-  bool ok = env && mx_program_eval_given(c, p, env);
-  for (int r = 0; ok && r < p->n_out; r++) ok = mx_list_add(c, out, env[p->outs[r]]);
-  mx_arena_release(&a);
-  return ok;
-}
-
-static mx_program *rebuild(mx_ctx *c, mx_arena *a, hoisting *h, mx_array *const *y) {
-  const mx_program *p = h->body;
-  mx_taped_scan *s = h->s;
-  int n = 0, counts[3] = {0};
-  mx_array **x = mx_take(c, a, p->n_in + h->n, sizeof *x);
-  const mx_aval **avals = mx_take(c, a, p->n_in + h->n, sizeof *avals);
-  if (!x || !avals) return NULL;
-  for (int i = 0; i < p->n_in; i++) {
-    if (!h->used[i] && !is_carry(h, i)) continue;
-    counts[i < s->counts[0] ? 0 : is_carry(h, i) ? 1 : 2]++;
-    avals[n] = p->avals[i];
-    x[n++] = s->x[i];
-  }
-  for (int v = 0, k = 0; v < p->n_var; v++)
-    if (h->hoisted[v]) avals[n] = p->avals[v], x[n++] = y[k++], counts[2]++;
-  mx_program *body = mx_program_of(c, (mx_function){left_call, h}, avals, n);
-  if (body) s->x = x, memcpy(s->counts, counts, sizeof counts);
-  return body;
+static bool leave(mx_ctx *c, mx_arena *a, mx_body *b, mx_array *const *env, mx_taped_scan *s) {
+  int32_t *in;
+  int counts[3];
+  mx_program *left = mx_body_left(c, a, b, NULL, b->p->outs, b->p->n_out, &in, counts);
+  if (!left) return false;
+  mx_program_release(s->body);
+  s->body = left;
+  s->x = mx_take(c, a, left->n_in, sizeof *s->x);
+  for (int i = 0; s->x && i < left->n_in; i++) s->x[i] = env[in[i]];
+  memcpy(s->counts, counts, sizeof counts);
+  return s->x != NULL;
 }
 
 bool mx_scan_hoist(mx_ctx *c, mx_arena *a, mx_trace *lin, mx_taped_scan *s) {
-  hoisting h = {.body = s->body, .s = s};
-  if (!choose(c, a, &h)) return false;
-  mark_used(&h);
-  if (h.n == 0 || s->length < 2) return true;
-  mx_array **y = mx_take(c, a, h.n, sizeof *y);
-  mx_program *body = y && record_taken(c, a, lin, &h, y) ? rebuild(c, a, &h, y) : NULL;
-  if (!body) return false;
-  mx_program_release(s->body);
-  s->body = body;
-  return true;
+  mx_body b = {.p = s->body, .n_const = s->counts[0], .n_carry = s->counts[1]};
+  if (!mx_body_sort(c, a, &b) || !mx_body_choose(c, a, &b, is_heavy, NULL)) return false;
+  if (b.n_taken[MX_BODY_SAME] + b.n_taken[MX_BODY_STEP] == 0 || s->length < 2) return true;
+  mx_array **env = mx_take(c, a, s->body->n_var, sizeof *env);
+  for (int i = 0; env && i < s->body->n_in; i++) env[i] = s->x[i];
+  return env && record_taken(c, a, lin, &b, MX_BODY_SAME, s->length, env) &&
+         record_taken(c, a, lin, &b, MX_BODY_STEP, s->length, env) && leave(c, a, &b, env, s);
 }

@@ -208,6 +208,77 @@ static void test_conv_tiles(void **state) {
   }
 }
 
+/* Lines of places: tile edges, columns beside vectors, borders wider than the window's half, large kernels in parts,
+ * groups, merged axes, results that are not dense. */
+static void test_conv_lines(void **state) {
+  (void)state;
+  static const int64_t forms[][10] = {
+      /* batch, height, width, channels, out, window, stride, lo, hi, groups */
+      {2, 3, 12, 1, 1, 3, 1, 1, 1, 1},    {1, 2, 13, 3, 16, 3, 1, 1, 1, 1},   {1, 5, 25, 5, 17, 7, 1, 3, 3, 1},
+      {2, 4, 24, 8, 31, 3, 2, 0, 1, 1},   {1, 3, 40, 16, 33, 1, 1, 0, 0, 1},  {3, 2, 14, 4, 64, 1, 1, 1, 0, 1},
+      {1, 2, 30, 6, 12, 5, 2, 4, 4, 2},   {1, 1, 220, 7, 9, 9, 1, 8, 0, 1},   {1, 3, 16, 48, 34, 3, 1, 1, 1, 1},
+      {1, 14, 13, 48, 40, 3, 1, 1, 1, 1}, {1, 1, 70, 2, 5, 40, 1, 30, 20, 1}, {1, 3, 50, 3, 4, 4, 3, -2, -1, 1}};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < 3 * sizeof forms / sizeof *forms; i++) {
+      const int64_t *f = forms[i / 3];
+      int dtype = i % 3 == 2 ? MLAX_FLOAT64 : MLAX_FLOAT32;
+      int64_t tall = f[5] < 3 ? f[5] : 3;
+      mx_params p = simple_conv(2);
+      p.conv.feature_groups = f[9];
+      for (int s = 0; s < 2; s++) p.conv.strides.v[s] = f[6];
+      p.conv.lo.v[1] = f[7], p.conv.hi.v[1] = f[8], p.conv.lo.v[0] = p.conv.hi.v[0] = tall - 1;
+      if (i % 3 == 1) p.conv.out_axes = (mx_few){4, {0, 1, 2, 3}}; /* channels first */
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[4], tall, f[5], f[3] / f[9]}};
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      p.conv.k_axes = (mx_few){4, {3, 2, 0, 1}};
+      k = (mx_dims){4, {tall, f[5], f[3] / f[9], f[4]}};
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
+/* Element i of an array becomes v. */
+static void put(mx_array *x, int64_t i, double v) {
+  mx_store_double(x->aval.dtype, mx_data(x) + (size_t)(i % x->aval.size) * mx_itemsize(x->aval.dtype), v);
+}
+
+/* 3 x 3, moving by one: odd pictures, borders that are not alike, parts of vectors, several blocks of tiles; numbers
+ * that are not finite reach what they belong to, and nothing else. */
+static void test_conv_winograd(void **state) {
+  (void)state;
+  static const int64_t forms[][7] = {/* batch, height, width, channels, out, lo, hi */
+                                     {2, 9, 8, 16, 16, 1, 1},  {1, 12, 13, 17, 33, 0, 2}, {3, 7, 10, 40, 16, 2, -1},
+                                     {20, 6, 5, 32, 18, 1, 1}, {1, 18, 19, 64, 16, 1, 0}, {1, 7, 7, 70, 24, 3, 3},
+                                     {9, 10, 10, 16, 36, 1, 1}};
+  static const double special[] = {0, INFINITY, NAN, -INFINITY};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < 4 * sizeof forms / sizeof *forms; i++) {
+      const int64_t *f = forms[i / 4];
+      int dtype = i % 4 == 3 ? MLAX_BFLOAT16 : MLAX_FLOAT32;
+      mx_params p = simple_conv(2), t;
+      p.conv.lo.v[0] = p.conv.lo.v[1] = f[5], p.conv.hi.v[0] = f[6], p.conv.hi.v[1] = f[6] + 1;
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[4], 3, 3, f[3]}}, y = x;
+      mx_array *xs = random_array(&w, dtype, &x), *ks = random_array(&w, dtype, &k);
+      if (i % 4 == 1) put(xs, 12345, special[i % 3 + 1]), put(xs, 77, INFINITY);
+      if (i % 4 == 2) put(ks, 999, special[i % 3 + 1]);
+      check_conv(&w, xs, ks, &p);
+      t = p; /* the kernel's gradient */
+      t.conv.x_axes.v[0] = t.conv.k_axes.v[0] = 3, t.conv.x_axes.v[1] = t.conv.k_axes.v[1] = 0;
+      for (int s = 0; s < 2; s++) y.v[1 + s] = x.v[1 + s] + p.conv.lo.v[s] + p.conv.hi.v[s] - 2;
+      y.v[3] = f[4];
+      check_conv(&w, xs, random_array(&w, dtype, &y), &t);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
 /* One channel a group, side by side; and the gradient of its kernel, with batch groups. */
 static void test_depthwise(void **state) {
   (void)state;
@@ -229,6 +300,46 @@ static void test_depthwise(void **state) {
     mx_frame_release(c, 0);
   }
   world_close(&w);
+}
+
+/* What the tiles of single channels are cut by: places, parts of vectors, lines, slices of the sum; channels first,
+ * too; and both gradients' forms, whose window is as large as the picture. */
+static void test_channels(void **state) {
+  (void)state;
+  static const int64_t forms[][8] = {
+      /* batch, height, width, channels, outs of each, window, stride, dilation */
+      {1, 1, 200, 5, 1, 3, 1, 1},  {2, 7, 7, 16, 1, 3, 1, 1},  {2, 9, 13, 31, 2, 5, 2, 1},
+      {1, 12, 6, 33, 1, 3, 1, 2},  {1, 3, 20, 65, 3, 1, 1, 1}, {40, 9, 8, 17, 1, 3, 2, 1},
+      {1, 40, 40, 8, 1, 11, 1, 1}, {2, 2, 2, 48, 4, 5, 1, 1},  {12, 33, 5, 9, 2, 4, 3, 1}};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < 4 * sizeof forms / sizeof *forms; i++) {
+      const int64_t *f = forms[i / 4];
+      int dtype = i & 1 ? MLAX_FLOAT64 : MLAX_FLOAT32;
+      mx_params p = simple_conv(2), t;
+      p.conv.feature_groups = f[3];
+      for (int s = 0; s < 2; s++) {
+        p.conv.strides.v[s] = f[6], p.conv.k_dilation.v[s] = f[7];
+        p.conv.lo.v[s] = f[5] / 2 * f[7] + s, p.conv.hi.v[s] = f[5] * f[7] / 2;
+      }
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[3] * f[4], f[5], f[5], 1}}, y = {.n = 4};
+      if (i & 2)
+        p.conv.x_axes = p.conv.out_axes = (mx_few){4, {0, 1, 2, 3}}, x = (mx_dims){4, {f[0], f[3], f[1], f[2]}};
+      t = p;
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      mx_array *r = mx_conv(c, random_array(&w, dtype, &x), random_array(&w, dtype, &k), &p);
+      for (int a = 0; a < 4; a++) y.v[a] = r->aval.shape[a];
+      int64_t b = p.conv.x_axes.v[0], d = p.conv.x_axes.v[1];
+      t.conv.x_axes.v[0] = d, t.conv.x_axes.v[1] = b;
+      t.conv.k_axes = t.conv.x_axes;
+      t.conv.feature_groups = 1, t.conv.batch_groups = f[3];
+      t.conv.strides = p.conv.k_dilation, t.conv.k_dilation = p.conv.strides;
+      check_conv(&w, random_array(&w, dtype, &x), random_array(&w, dtype, &y), &t);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
 }
 
 static bool apply_conv(mx_ctx *c, void *state, mx_array *const *in, int n, mx_list *out) {
@@ -504,6 +615,38 @@ static void test_choice(void **state) {
   world_close(&w);
 }
 
+/* Pictures with channels: side by side and overlapping windows, with and without borders, vectors and parts of them,
+ * NaN. */
+static void test_window_channels(void **state) {
+  (void)state;
+  static const int64_t forms[][5] = {/* window, stride, dilation, lo, hi */
+                                     {2, 2, 1, 0, 0}, {3, 2, 1, 1, 1}, {3, 1, 1, 1, 2},
+                                     {1, 1, 1, 0, 0}, {2, 3, 2, 0, 1}, {9, 4, 1, 4, 4}};
+  static const int64_t channels[] = {1, 5, 16, 65, 150};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (int i = 0; i < 6 * 5 * 4; i++) {
+      const int64_t *f = forms[i % 6];
+      int dtype = i & 1 ? MLAX_FLOAT64 : i & 2 ? MLAX_FLOAT32 : MLAX_INT8;
+      mx_dims shape = {4, {2, 8, 12, channels[i / 6 % 5]}}, one = {4, {1, 1, 1, 1}}, none = {4, {0, 0, 0, 0}};
+      mx_params p = {.window = {one, one, none, none, one, one, i / 12 % 2}};
+      for (int s = 1; s < 3; s++) {
+        p.window.window.v[s] = f[0], p.window.strides.v[s] = f[1], p.window.dilation.v[s] = f[2];
+        p.window.lo.v[s] = f[3], p.window.hi.v[s] = f[4];
+        p.window.x_dilation.v[s] = 1 + (i % 7 == s ? 2 : 0);
+      }
+      mx_array *x = random_array(&w, dtype, &shape), *got = mx_reduce_window(c, reductions[i / 6 % 3], x, NULL, &p);
+      assert_same(got, plain_window(c, reductions[i / 6 % 3], x, &p, &got->aval), tolerance_of(dtype));
+      if (!mx_is_float(dtype)) dtype = MLAX_FLOAT32, x = random_array(&w, dtype, &shape);
+      x = mx_floor(c, x);
+      check_choice(&w, dtype, &p, i % 5 ? x : mx_sqrt(c, x), &shape);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
 /* -- windows under transformations --------------------------------------------------------------------------------- */
 
 typedef struct window_state {
@@ -624,13 +767,17 @@ int main(void) {
       cmocka_unit_test(test_conv),
       cmocka_unit_test(test_conv_dtype),
       cmocka_unit_test(test_conv_tiles),
+      cmocka_unit_test(test_conv_lines),
+      cmocka_unit_test(test_conv_winograd),
       cmocka_unit_test(test_depthwise),
+      cmocka_unit_test(test_channels),
       cmocka_unit_test(test_conv_derivatives),
       cmocka_unit_test(test_conv_batch),
       cmocka_unit_test(test_conv_errors),
       cmocka_unit_test(test_windows),
       cmocka_unit_test(test_long_windows),
       cmocka_unit_test(test_choice),
+      cmocka_unit_test(test_window_channels),
       cmocka_unit_test(test_window_derivatives),
       cmocka_unit_test(test_choice_derivatives),
       cmocka_unit_test(test_window_batch),

@@ -775,6 +775,18 @@ case("mlax.debug.nans", function()
   assert(not ok)
   if type(message) == "string" and message:find("memory", 1, true) then error(message, 0) end
 end)
+-- Every pass finds something; what it makes is freed, and printed.
+case("mlax.debug.passes", function()
+  assert(mlax.debug.passes("fusion") and mlax.debug.passes().cse)
+  local twice = mlax.custom_jvp(function(x) return x * 2 end, function(p, t) return p[1] * 2, t[1] * 2 end)
+  local w = mlax.ones{3, 16}
+  local f = mlax.jit(function(x)
+    local c, ys = mlax.scan(function(h, y) return h * w:exp():sum() + y:matmul(w):sum(), h end, x:sum() / 8, x)
+    local n = mlax.while_loop(function(h) return h:lt(w:sum()) end, function(h) return h + w:exp():sum() end, c)
+    return twice(-(-x)) + mlax.array{1, 2, 3}:sin(), x:broadcast_to{4, 2, 3}:astype("bfloat16"), ys * n, ys * n
+  end)
+  return tostring(f:program(a, {optimized = true})), f(a)
+end)
 case("mlax.debug.print", function()
   local print = print
   _G.print = function() end

@@ -8,17 +8,15 @@
  * computed as a convolution). Few rows and a long sum are cut along k, too; the parts are added in order. Which way is
  * taken depends on shapes and layouts alone.
  *
- * Where x lies so that the register tiles can read it, there are no panels (conv_direct.c).
- *
- * Groups of one out channel each, which lie side by side, are done without matrices: rows of x and of the kernel, one
- * element a group, are multiplied element by element and added up.
+ * Where x lies so that register tiles can read it, there are no panels: long lines of places (conv_lines.c), or else
+ * rows from several lines (conv_direct.c); and windows of 3 x 3 that move by one need fewer multiplications
+ * (conv_winograd.c).
  *
  * A dilated input has holes in it, most products with which are zero: places are sorted by their remainder, and those
  * of one remainder are a convolution of the undilated input with every so many-th element of the kernel.
  */
 #include "conv_impl.h"
 #include "reduce_impl.h"
-#include "simd/window.h"
 
 #include <cblas.h>
 #include <stdlib.h>
@@ -284,7 +282,7 @@ static int64_t rows_of_tile(const job *j) {
 static void cut(job *j) {
   const conv *v = j->v;
   j->depth = j->add ? lesser(v->k, DEPTH) : v->k;
-  j->rows = j->unit && !v->run.along_k ? v->m : rows_of_tile(j);
+  j->rows = rows_of_tile(j);
   j->tiles = ceil_div(v->m, j->rows);
   int64_t all = j->tiles * v->groups;
   j->slices = all < SLICES && j->add ? lesser(ceil_div(SLICES, all), v->k / SLICE) : 1;
@@ -358,18 +356,18 @@ static bool reads_kernel(const conv *v) {
                        : f->b_row == 1 && f->b_col >= v->k && f->b_col <= INT32_MAX;
 }
 
-/* w as [group][k][o], or (groups_last, there is one o) as [k][group]. */
-static void *pack_kernel(mx_ctx *c, conv *v, bool groups_last, size_t *bytes) {
+/* w as [group][k][o] */
+static void *pack_kernel(mx_ctx *c, const conv *v, size_t *bytes) {
   mx_aval a;
-  int64_t shape[AXES + 2] = {groups_last ? 1 : v->groups}, strides[AXES + 2] = {v->w_group * v->size};
+  int64_t shape[AXES + 2] = {v->groups}, strides[AXES + 2] = {v->w_group * v->size};
   int n = 1;
   for (int i = 0; i < v->k_order.n; i++, n++) {
     int axis = v->k_order.axis[i];
     shape[n] = v->k_order.length[i];
     strides[n] = (axis == FIRST ? v->w_in : v->side[axis - SPATIAL].w) * v->size;
   }
-  shape[n] = groups_last ? v->groups : v->outs;
-  strides[n++] = (groups_last ? v->w_group : v->w_out) * v->size;
+  shape[n] = v->outs;
+  strides[n++] = v->w_out * v->size;
   if (!mx_aval_make(c, &a, v->dtype, n, shape)) return NULL;
   mx_tensor t = {.data = (char *)v->w, .aval = &a, .strides = strides};
   t.contiguous = mx_strides_are_contiguous(&a, strides);
@@ -379,85 +377,52 @@ static void *pack_kernel(mx_ctx *c, conv *v, bool groups_last, size_t *bytes) {
   return p;
 }
 
-/* -- groups of single channels ------------------------------------------------------------------------------------- */
-
-typedef struct channels {
-  const conv *v;
-  const mx_window_table *table;
-  int n_chunks;
-  char *rows; /* for each chunk: one row of the result */
-} channels;
-
-static bool is_by_channel(const conv *v) {
-  return v->groups > 1 && v->outs == 1 && v->x_group == 1 && mx_is_float(v->dtype);
-}
-
-/* The offset of x's row for one place and one element of the window; false: outside. */
-static bool row_of(const conv *v, const place *m, const place *k, int64_t *offset) {
-  *offset = m->at[FIRST] * v->x_batch + k->at[FIRST] * v->x_in;
+static bool is_empty(const conv *v) {
+  bool empty = v->batch == 0 || v->in == 0;
   for (int i = 0; i < v->spatial; i++) {
     const side *s = &v->side[i];
-    int64_t at = m->at[SPATIAL + i] * s->stride + k->at[SPATIAL + i] * s->dilation - s->lo;
-    if (at < 0 || at >= s->n) return false;
-    *offset += at * s->x;
+    empty |= s->n == 0 || s->out == 0 || s->window == 0;
   }
-  return true;
+  return empty;
 }
 
-/* sum over k of x[m, k, g] w[k, g], for all g */
-static void channel_row(const channels *j, const place *m, char *sum) {
-  const conv *v = j->v;
-  int64_t offset, n = v->groups;
-  place k = place_of(&v->k_order, 0);
-  memset(sum, 0, (size_t)(n * v->size));
-  for (int64_t i = 0; i < v->k; i++, next_place(&v->k_order, 0, &k)) {
-    if (!row_of(v, m, &k, &offset)) continue;
-    const char *x = v->x + offset * v->size, *w = v->w + i * v->form.b_row * v->size;
-    if (v->dtype == MLAX_FLOAT32) j->table->add_products32((float *)sum, (const float *)x, (const float *)w, n);
-    else j->table->add_products64((double *)sum, (const double *)x, (const double *)w, n);
-  }
-}
+static bool is_point(const side *s) { return s->window == 1 && s->lo == 0 && (s->out - 1) * s->stride < s->n; }
 
-static void channel_chunk(void *arg, int i) {
-  const channels *j = arg;
-  const conv *v = j->v;
-  int64_t lo = v->m * i / j->n_chunks, hi = v->m * (i + 1) / j->n_chunks;
-  char *sum = j->rows + v->groups * v->size * i;
-  place m = place_of(&v->m_order, lo);
-  for (int64_t r = lo; r < hi; r++, next_place(&v->m_order, 0, &m)) {
-    int64_t at = m.at[FIRST] * v->y_batch;
-    for (int d = 0; d < v->spatial; d++) at += m.at[SPATIAL + d] * v->side[d].y;
-    channel_row(j, &m, sum);
-    mx_reduce_scatter(v->out + at * v->size, v->y_group * v->size, sum, v->size, v->groups);
+/* Windows of one element: axes whose places lie evenly one after another, in x and in the result, are one. */
+static void merge_places(conv *v) {
+  side *last = &v->side[v->spatial - 1];
+  while (is_point(last)) {
+    const side *before = v->spatial > 1 ? last - 1 : NULL;
+    int64_t x = before ? before->stride * before->x : v->x_batch, y = before ? before->y : v->y_batch;
+    if (before ? !is_point(before) : v->batch == 1) return;
+    if (x != last->out * last->stride * last->x || y != last->out * last->y) return;
+    last->out *= before ? before->out : v->batch;
+    last->n = (last->out - 1) * last->stride + 1;
+    if (before) v->side[--v->spatial - 1] = *last, last--;
+    else v->batch = 1;
   }
-}
-
-/* w is [k][group] here. */
-static bool run_channels(mx_ctx *c, const conv *v) {
-  channels j = {.v = v, .table = MX_SIMD_PICK(mx_window_table)};
-  j.n_chunks = mx_chunks(c->engine, v->m, (double)v->k * (5 + 0.1 * (double)v->groups));
-  size_t bytes = (size_t)(v->groups * v->size * j.n_chunks);
-  if (!(j.rows = mx_scratch(c, bytes))) return false;
-  mx_parallel(c->engine, j.n_chunks, channel_chunk, &j);
-  mx_scratch_free(c, j.rows, bytes);
-  return true;
 }
 
 /* x is undilated here. */
 static bool run_conv(mx_ctx *c, conv v) {
   size_t bytes = 0;
   void *packed = NULL;
+  if (v.outs == 0 || is_empty(&v)) return true;
+  if (mx_conv_is_winograd(&v)) {
+    bool done, ok = mx_conv_winograd(c, &v, &done);
+    if (!ok || done) return ok;
+  }
+  merge_places(&v);
+  if (mx_conv_is_by_lines(&v)) return mx_conv_by_lines(c, &v);
   choose_runs(&v);
   order_axes(&v);
-  if (v.m == 0 || v.k == 0 || v.outs == 0) return true;
-  bool by_channel = is_by_channel(&v);
-  if (by_channel ? v.w_group != 1 || v.form.b_row < 0 : !reads_kernel(&v)) {
-    if (!(packed = pack_kernel(c, &v, by_channel, &bytes))) return false;
+  if (!reads_kernel(&v)) {
+    if (!(packed = pack_kernel(c, &v, &bytes))) return false;
     v.w = packed;
-    v.w_group = by_channel ? 1 : v.k * v.outs;
-    v.form.b_row = by_channel ? v.groups : v.outs, v.form.b_col = 1;
+    v.w_group = v.k * v.outs;
+    v.form.b_row = v.outs, v.form.b_col = 1;
   }
-  bool ok = by_channel ? run_channels(c, &v) : multiply(c, &v);
+  bool ok = multiply(c, &v);
   if (packed) mx_scratch_free(c, packed, bytes);
   return ok;
 }
@@ -551,10 +516,17 @@ static void describe(conv *v, const mx_params *p, const mx_aval *x, const mx_ava
 
 static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
 
-/* Whether some of the result may be a sum of nothing. */
-static bool leaves_gaps(const mx_kernel_args *a) {
-  bool gaps = a->in[0].aval->size == 0 || a->in[1].aval->size == 0;
-  for (int i = 0; i < a->p->conv.x_dilation.n; i++) gaps |= a->p->conv.x_dilation.v[i] > 1;
+/* Whether some of the result is a sum of nothing: places of a remainder that meets none of the window. */
+static bool leaves_gaps(const conv *v, const mx_few *holes) {
+  bool gaps = is_empty(v);
+  for (int i = 0; i < v->spatial && !gaps; i++) {
+    const side *s = &v->side[i];
+    int64_t n = holes->v[i] / common_divisor(s->stride, holes->v[i]);
+    for (int64_t r = 0; r < n && r < s->out; r++) {
+      conv part = *v;
+      gaps |= !side_of_remainder(&part.side[i], holes->v[i], r, &part);
+    }
+  }
   return gaps;
 }
 
@@ -569,14 +541,14 @@ bool mx_cpu_conv(mx_ctx *c, const mx_kernel_args *a) {
   v.size = (int64_t)mx_itemsize(v.dtype);
   if (y->aval->size == 0) return true;
   if (!mx_widen_result(c, y, &w)) return false;
-  if (leaves_gaps(a)) memset(w.out.data, 0, (size_t)y->aval->size * (size_t)v.size);
   bool ok = true;
   for (int i = 0; ok && i < 2; i++) ok = ready(c, &a->in[i], v.dtype, &in[i], strides[i], &memory[i], &bytes[i]);
-  if (ok && a->in[0].aval->size && a->in[1].aval->size) {
+  if (ok) {
     for (int i = 0; i < y->aval->ndim; i++) strides[2][i] = w.out.strides[i] / v.size;
     describe(&v, a->p, a->in[0].aval, a->in[1].aval, y->aval, strides[0], strides[1], strides[2]);
     v.x = in[0].data, v.w = in[1].data, v.out = w.out.data;
-    ok = run_remainders(c, &v, &a->p->conv.x_dilation, 0);
+    if (leaves_gaps(&v, &a->p->conv.x_dilation)) memset(v.out, 0, (size_t)y->aval->size * (size_t)v.size);
+    ok = is_empty(&v) || run_remainders(c, &v, &a->p->conv.x_dilation, 0);
   }
   for (int i = 0; i < 2; i++)
     if (memory[i]) mx_scratch_free(c, memory[i], bytes[i]);

@@ -1,30 +1,18 @@
-/* conv_direct.c: convolutions whose elements of x are multiplied where they lie.
+/* conv_direct.c: convolutions of channels-last data with short lines, whose elements of x are multiplied where they
+ * lie.
  *
- * Rows: the features of x are dense (channels-last data). A tile has some places of the result for rows; for each
- * element of the window they meet rows of features in x, or zeros outside:
+ * A tile has some places of the result for rows, from several lines; for each element of the window they meet rows of
+ * features in x, or zeros outside:
  *
- *     place i, window (r, s):  x[image, h_i + r, w_i + s, 0 .. in-1]         a run of k for each (r, s)
- *
- * Columns: what x has dense are rows of the result (the channels, where the kernel's gradient is computed as a
- * convolution). A tile has some of them, for one place; k runs along the last axis of the window, where it is in x:
- *
- *     channels c .. c+11, place (r, s):  x[image, r + h, s + 0 .., c .. c+11]     a run of k for each (image, h) */
+ *     place i, window (r, s):  x[image, h_i + r, w_i + s, 0 .. in-1]         a run of k for each (r, s) */
 #include "conv_impl.h"
 
 enum { MAX_RUNS = 32, LEAST_RUN = 8 };
 
-static bool by_rows(const conv *v) { return v->run.along_k && v->x_in == 1 && v->in >= LEAST_RUN; }
-
-static bool by_columns(const conv *v) { return !v->run.along_k && v->x_batch == 1 && v->batch >= LEAST_RUN; }
-
 int64_t mx_conv_direct_unit(const conv *v) {
-  int last = v->k_order.n - 1;
-  if (!mx_own_tiles(v->dtype)) return 0;
-  if (by_rows(v)) return v->k_order.axis[last] == FIRST ? v->in : 0;
-  return by_columns(v) && v->k_order.length[last] >= LEAST_RUN ? v->k_order.length[last] : 0;
+  bool dense = v->run.along_k && v->x_in == 1 && v->in >= LEAST_RUN;
+  return dense && mx_own_tiles(v->dtype) && v->k_order.axis[v->k_order.n - 1] == FIRST ? v->in : 0;
 }
-
-/* -- rows ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct window { /* an element of it: what it adds to the position in x */
   int64_t at[MX_MAX_SPATIAL];
@@ -98,67 +86,8 @@ static void rows_of_windows(const conv_part *t, int64_t k, const window *windows
   }
 }
 
-/* -- columns ------------------------------------------------------------------------------------------------------- */
-
-/* The run that begins with window k, for place m; false: it is outside. */
-static bool find_stretch(const conv_part *t, const place *m, const place *k, int64_t index, mx_run *to) {
-  const conv *v = t->v;
-  int along = v->k_order.axis[v->k_order.n - 1];
-  int64_t offset = m->at[FIRST] + k->at[FIRST] * v->x_in, from = 0, till = v->k_order.length[v->k_order.n - 1];
-  for (int i = 0; i < v->spatial; i++) {
-    const side *s = &v->side[i];
-    int64_t at = m->at[SPATIAL + i] * s->stride + k->at[SPATIAL + i] * s->dilation - s->lo;
-    if (along == SPATIAL + i) {
-      from = greater(0, -floor_of(at, s->dilation)), till = lesser(till, floor_of(s->n - 1 - at, s->dilation) + 1);
-      at += from * s->dilation;
-    } else if (at < 0 || at >= s->n) {
-      return false;
-    }
-    offset += at * s->x;
-  }
-  to->k = till - from;
-  to->a[0] = t->x + offset * v->size;
-  to->b = t->w + (index + from) * v->form.b_row * v->size;
-  return till > from;
-}
-
-/* The rows m .. m+n-1, which lie at one place. */
-static void columns_of_place(const conv_part *t, const place *p, mx_run_tile *w, mx_run *runs) {
-  const conv *v = t->v;
-  place k = place_of(&v->k_order, t->k0);
-  w->n_runs = 0, w->add = false;
-  int64_t unit = v->k_order.length[v->k_order.n - 1];
-  for (int64_t i = t->k0; i < t->k1; i += unit, next_place(&v->k_order, 1, &k)) {
-    if (w->n_runs == MAX_RUNS) {
-      mx_own_tiles(v->dtype)->run_tile(w);
-      w->n_runs = 0, w->add = true;
-    }
-    w->n_runs += find_stretch(t, p, &k, i, &runs[w->n_runs]);
-  }
-  if (w->n_runs || !w->add) mx_own_tiles(v->dtype)->run_tile(w);
-}
-
-static void columns(const conv_part *t) {
-  const conv *v = t->v;
-  int64_t unit = mx_own_tiles(v->dtype)->row_unit, each = ceil_div(v->batch, ceil_div(v->batch, unit));
-  int along = v->k_order.axis[v->k_order.n - 1];
-  mx_run runs[MAX_RUNS];
-  mx_run_tile w = {.runs = runs, .by_columns = true, .n = v->outs, .b_row = v->form.b_row, .c_row = t->c_row};
-  w.a_col = along == FIRST ? v->x_in : v->side[along - SPATIAL].dilation * v->side[along - SPATIAL].x;
-  w.c = t->c;
-  for (int64_t m = t->m0; m < t->m1; m += w.m, w.c += w.m * w.c_row * v->size) {
-    place p = place_of(&v->m_order, m);
-    w.m = lesser(lesser(t->m1 - m, each), v->batch - p.at[FIRST]);
-    columns_of_place(t, &p, &w, runs);
-  }
-}
-
 void mx_conv_direct(const conv_part *t, const char *zeros) {
   window windows[MAX_RUNS];
-  if (!t->v->run.along_k) {
-    columns(t);
-    return;
-  }
   for (int64_t k = t->k0, n; k < t->k1; k += n * t->v->in) {
     n = find_windows(t, k, windows);
     rows_of_windows(t, k, windows, n, zeros);

@@ -89,4 +89,15 @@ static inline void next_place(const order *o, int n_run, place *p) {
 int64_t mx_conv_direct_unit(const conv *v);
 void mx_conv_direct(const conv_part *t, const char *zeros);
 
+/* conv_lines.c: x is read where it lies, line by line. x is undilated, and nothing is empty. */
+bool mx_conv_is_by_lines(const conv *v);
+bool mx_conv_by_lines(mx_ctx *c, const conv *v);
+/* The kernel as {group, spatial..., in, out}: scratch, and v says so. */
+bool mx_conv_copy_kernel(mx_ctx *c, conv *v, void **memory, size_t *bytes);
+
+/* conv_winograd.c: windows of 3 x 3 that move by one. x is undilated, and nothing is empty. Not done, without a
+ * failure: numbers are too great. */
+bool mx_conv_is_winograd(const conv *v);
+bool mx_conv_winograd(mx_ctx *c, const conv *v, bool *done);
+
 #endif

@@ -13,7 +13,7 @@ bool mx_cpu_run_rows(mx_ctx *c, const mx_code *code, const mx_tensor *in, const 
 /* Adds stages to finished code, where it has them for all of it (stage.c). */
 void mx_coder_stages(mx_coder *b);
 /* The same for code with rows: first its instructions are put in the order of passes, then, when it is finished, it
- * gets stages (passes.c). */
+ * gets stages (row_coder.c). */
 void mx_coder_order_passes(mx_coder *b);
 void mx_coder_passes(mx_coder *b);
 

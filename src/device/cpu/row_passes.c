@@ -113,7 +113,7 @@ void mx_row_finish(mx_row_work *w) {
 
 typedef struct pass_work {
   mx_row_work *w;
-  const mx_pass *pass;
+  const mx_row_pass *pass;
   const void *const *value;
   mx_stage stages[MX_MAX_STAGES];
   int n_moved;
@@ -203,7 +203,7 @@ static void run_row(pass_work *p, int64_t row) {
 /* -- all passes ---------------------------------------------------------------------------------------------------- */
 
 /* Row values from instruction `first` on, and their lanes. */
-static void run_row_values(const mx_row_work *w, const mx_pass *pass, int first, int64_t rows,
+static void run_row_values(const mx_row_work *w, const mx_row_pass *pass, int first, int64_t rows,
                            const void *const *value) {
   for (int n = first; n < pass->spreads; n++) {
     const mx_instruction *i = &w->code->ins[n];

@@ -7,34 +7,13 @@
  *     x {8, 8, 64}, window {2, 2, 1}:    rows of 64; each is joined with 4 runs of 64
  *     x {64, 8, 8}, window {1, 2, 2}:    rows of 7; runs of 7, two for each line of x
  *
+ * Small windows in front of channels have loops of their own (window_taps.c).
+ *
  * The choice notes for each result which element of x is taken, and then reads or adds there. Windows that overlap add
  * to the same elements: there the work is cut along an axis on which they do not. */
-#include "reduce_impl.h"
-#include "simd/window.h"
+#include "window_impl.h"
 
 enum { SEGMENT = 1024 };
-
-typedef struct axis {
-  int64_t n, out, window, stride, lo, x_dilation, dilation;
-  int64_t x, place, result; /* byte stride of x; strides of x's row-major elements and of the result's, in elements */
-} axis;
-
-typedef struct walk {
-  int n; /* outer axes */
-  axis outer[MX_MAX_NDIM], inner;
-  int64_t segments;
-  int cut; /* the outer axis along which the work is cut; n: by segments */
-  int n_chunks;
-  int dtype;
-  int64_t size;
-  const char *x;
-  char *out;
-  const mx_fold_loops *loops; /* reductions */
-  char identity[8];
-  const mx_window_table *choices;
-  const char *g;                /* choices: row-major, of out's dtype */
-  bool least, scatters, narrow; /* narrow: float32, and places fit int32 */
-} walk;
 
 /* A row that is being worked out: results j0 .. j1-1 of the inner axis. */
 typedef struct row {
@@ -52,10 +31,6 @@ typedef struct row {
 } row;
 
 /* -- the plan ------------------------------------------------------------------------------------------------------ */
-
-static bool stands_still(const axis *a) {
-  return a->window == 1 && a->stride == 1 && a->lo == 0 && a->x_dilation == 1 && a->n == a->out;
-}
 
 static axis axis_of(const mx_params *p, const mx_tensor *x, const mx_aval *out, int i) {
   return (axis){.n = x->aval->shape[i],
@@ -113,11 +88,6 @@ static void plan(walk *w, const mx_params *p, const mx_tensor *x, const mx_aval 
 }
 
 /* -- walking a window ---------------------------------------------------------------------------------------------- */
-
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
-static int64_t ceil_div(int64_t a, int64_t b) { return -floor_div(-a, b); }
-static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t common_divisor(int64_t a, int64_t b) {
   while (b) {
@@ -263,30 +233,41 @@ static void run_row(row *r, int64_t segment) {
   else fold_row(r);
 }
 
-/* The next position of the outer axes, within their bounds; false behind the last. */
-static bool next_position(row *r, const int64_t *lo, const int64_t *hi) {
-  for (int i = r->w->n - 1; i >= 0; i--) {
-    if (++r->position[i] < hi[i]) return true;
-    r->position[i] = lo[i];
+/* The next position of the first n outer axes, within their bounds; false behind the last. */
+static bool next_position(int64_t *position, int n, const int64_t *lo, const int64_t *hi) {
+  for (int i = n - 1; i >= 0; i--) {
+    if (++position[i] < hi[i]) return true;
+    position[i] = lo[i];
   }
   return false;
+}
+
+static void run_rows(const walk *w, const int64_t *lo, const int64_t *hi) {
+  row r;
+  r.w = w;
+  memcpy(r.position, lo, (size_t)w->n * sizeof *lo);
+  do
+    for (int64_t s = lo[w->n]; s < hi[w->n]; s++) run_row(&r, s);
+  while (next_position(r.position, w->n, lo, hi));
+}
+
+static void run_lines(const walk *w, const int64_t *lo, const int64_t *hi) {
+  int64_t position[MX_MAX_NDIM], last = w->n - 1;
+  memcpy(position, lo, (size_t)w->n * sizeof *lo);
+  do mx_window_line(w, position, lo[last], hi[last], lo[w->n] * SEGMENT, lesser(hi[w->n] * SEGMENT, w->inner.out));
+  while (next_position(position, (int)last, lo, hi));
 }
 
 static void run_chunk(void *arg, int chunk) {
   const walk *w = arg;
   int64_t lo[MX_MAX_NDIM + 1] = {0}, hi[MX_MAX_NDIM + 1];
-  row r;
-  r.w = w;
   for (int i = 0; i <= w->n; i++) {
     int64_t all = i < w->n ? w->outer[i].out : w->segments;
     hi[i] = all;
     if (i == w->cut) lo[i] = all * chunk / w->n_chunks, hi[i] = all * (chunk + 1) / w->n_chunks;
     if (lo[i] >= hi[i]) return;
-    if (i < w->n) r.position[i] = lo[i];
   }
-  do
-    for (int64_t s = lo[w->n]; s < hi[w->n]; s++) run_row(&r, s);
-  while (next_position(&r, lo, hi));
+  (mx_window_has_taps(w) ? run_lines : run_rows)(w, lo, hi);
 }
 
 static void run_all(mx_ctx *c, walk *w, const mx_params *p, const mx_aval *places, double ns) {
@@ -330,6 +311,17 @@ static void *ready_g(mx_ctx *c, const mx_tensor *g, int dtype, size_t *bytes) {
   return NULL;
 }
 
+/* Each element of x belongs to one window. */
+static bool are_tiles(const walk *w) {
+  bool tiles = true;
+  for (int i = 0; i < w->n; i++) {
+    const axis *a = &w->outer[i];
+    tiles &=
+        a->window == a->stride && a->dilation == 1 && a->x_dilation == 1 && a->lo == 0 && a->n == a->out * a->stride;
+  }
+  return tiles;
+}
+
 static bool choose_window(mx_ctx *c, const mx_kernel_args *a, bool scatters) {
   mx_widened v;
   size_t bytes = 0;
@@ -338,7 +330,6 @@ static bool choose_window(mx_ctx *c, const mx_kernel_args *a, bool scatters) {
   if (a->in[0].aval->size == 0) return memset(a->out[0].data, 0, mx_nbytes(a->out[0].aval)), true;
   if (!mx_widen(c, &a->in[1], &a->out[0], &v)) return false;
   int dtype = v.in.aval->dtype;
-  if (scatters) memset(v.out.data, 0, mx_nbytes(v.out.aval));
   walk w = {.dtype = dtype, .size = (int64_t)mx_itemsize(dtype), .out = v.out.data};
   w.choices = MX_SIMD_PICK(mx_window_table);
   w.least = a->p->window.least, w.scatters = scatters;
@@ -346,7 +337,9 @@ static bool choose_window(mx_ctx *c, const mx_kernel_args *a, bool scatters) {
   w.g = ready_g(c, &a->in[0], dtype, &bytes);
   if (!w.g) return mx_narrow(c, &v, false);
   plan(&w, a->p, &v.in, places);
-  run_all(c, &w, a->p, places, 1.0);
+  w.tiles = mx_window_has_taps(&w) && are_tiles(&w);
+  if (scatters && !w.tiles) memset(v.out.data, 0, mx_nbytes(v.out.aval));
+  run_all(c, &w, a->p, places, mx_window_has_taps(&w) ? 0.3 : 1.0);
   if (bytes) mx_scratch_free(c, (void *)w.g, bytes);
   return mx_narrow(c, &v, true);
 }

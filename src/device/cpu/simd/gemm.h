@@ -50,8 +50,6 @@ typedef struct mx_run {
 typedef struct mx_run_tile {
   const mx_run *runs;
   int64_t n_runs, m, n;
-  bool by_columns; /* they are dense, */
-  int64_t a_col;   /* and lie so far from one another */
   int64_t b_row, c_row;
   char *c;
   bool add;

@@ -2,34 +2,13 @@
 #include "gemm.h"
 
 #if defined(__FMA__)
-#  include <immintrin.h>
-#  define T double
+#  include "vector_double.h"
 #  if defined(__AVX512F__)
-typedef __m512d vec;
-typedef __mmask8 part; /* which lanes of a vector count */
-#    define FMA(a, b, c)           _mm512_fmadd_pd(a, b, c)
-#    define ADD(a, b)              _mm512_add_pd(a, b)
-#    define SPLAT(x)               _mm512_set1_pd(x)
-#    define LOAD(p)                _mm512_loadu_pd(p)
-#    define STORE(p, v)            _mm512_storeu_pd(p, v)
-#    define LOAD_PART(p, part)     _mm512_maskz_loadu_pd(part, p)
-#    define STORE_PART(p, part, v) _mm512_mask_storeu_pd(p, part, v)
-#    define MOST_ROWS              12
-enum { ROWS = MOST_ROWS, LANES = 8, DEPTH = 384, HEIGHT = 240 };
-static part part_of(int64_t n) { return (part)((1u << n) - 1); }
+#    define MOST_ROWS 12
+enum { ROWS = MOST_ROWS, DEPTH = 384, HEIGHT = 240 };
 #  else
-typedef __m256d vec;
-typedef __m256i part;
-#    define FMA(a, b, c)           _mm256_fmadd_pd(a, b, c)
-#    define ADD(a, b)              _mm256_add_pd(a, b)
-#    define SPLAT(x)               _mm256_set1_pd(x)
-#    define LOAD(p)                _mm256_loadu_pd(p)
-#    define STORE(p, v)            _mm256_storeu_pd(p, v)
-#    define LOAD_PART(p, part)     _mm256_maskload_pd(p, part)
-#    define STORE_PART(p, part, v) _mm256_maskstore_pd(p, part, v)
-#    define MOST_ROWS              6
-enum { ROWS = MOST_ROWS, LANES = 4, DEPTH = 384, HEIGHT = 96 };
-static part part_of(int64_t n) { return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)); }
+#    define MOST_ROWS 6
+enum { ROWS = MOST_ROWS, DEPTH = 384, HEIGHT = 96 };
 #  endif
 #  include "gemm_tile.h"
 

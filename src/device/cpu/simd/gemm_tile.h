@@ -26,9 +26,6 @@
 
 _Static_assert((int)ROWS <= (int)MX_RUN_ROWS, "a run has the rows of a tile");
 
-#define INLINE static inline __attribute__((always_inline, unused))
-#define UNROLL _Pragma("GCC unroll 16")
-
 enum {
   COLUMNS = 2 * LANES,
   GROUP = 4 * COLUMNS,           /* columns whose panels are packed together, and handed to the epilogue */
@@ -352,13 +349,13 @@ static size_t scratch_bytes(const mx_gemm *g, mx_tile t) {
 /* -- rows from several places -------------------------------------------------------------------------------------- */
 
 static void run_tile(const mx_run_tile *w) {
-  micro t = {.runs = w->runs, .end = w->runs + w->n_runs, .a_col = w->a_col, .b_row = w->b_row, .c_row = w->c_row};
+  micro t = {.runs = w->runs, .end = w->runs + w->n_runs, .b_row = w->b_row, .c_row = w->c_row};
   t.add = w->add;
   for (int64_t j = 0; j < w->n; j += COLUMNS) {
     int64_t n = lesser(w->n - j, COLUMNS);
     bool wide = n > LANES;
     t.b_at = j, t.c = (T *)w->c + j, t.last = part_of(wide ? n - LANES : n);
-    micros[wide][w->by_columns][w->m](&t);
+    micros[wide][false][w->m](&t);
   }
 }
 

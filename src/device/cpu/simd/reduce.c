@@ -155,8 +155,42 @@ VECTOR_OF(double)
     }                                                                                                                  \
   }
 
+/* Vectors v .. v + VECTORS - 1 of rows, in registers. */
+#define FOLD_TAPS(NAME, T, IDENTITY, OP, VOP)                                                                          \
+  INLINE void vectors_##NAME(T *y, const void *const *x, int64_t m, int64_t j, const int vectors) {                    \
+    typedef T##_vector V;                                                                                              \
+    enum { EACH = NATIVE / sizeof(T) };                                                                                \
+    V a[4], v;                                                                                                         \
+    UNROLL for (int k = 0; k < vectors; k++) a[k] = (V){0} + (T)(IDENTITY);                                            \
+    for (int64_t i = 0; i < m; i++) {                                                                                  \
+      const T *p = (const T *)x[i] + j;                                                                                \
+      UNROLL for (int k = 0; k < vectors; k++) {                                                                       \
+        __builtin_memcpy(&v, p + k * EACH, sizeof v);                                                                  \
+        a[k] = VOP(V, a[k], v);                                                                                        \
+      }                                                                                                                \
+    }                                                                                                                  \
+    UNROLL for (int k = 0; k < vectors; k++) __builtin_memcpy(y + j + k * EACH, &a[k], sizeof v);                      \
+  }                                                                                                                    \
+  static void taps_##NAME(void *to, const void *const *x, int64_t m, int64_t n) {                                      \
+    enum { EACH = NATIVE / sizeof(T) };                                                                                \
+    T *y = to;                                                                                                         \
+    int64_t j = 0;                                                                                                     \
+    for (; j + 4 * EACH <= n; j += 4 * EACH) vectors_##NAME(y, x, m, j, 4);                                            \
+    for (; j + EACH <= n; j += EACH) vectors_##NAME(y, x, m, j, 1);                                                    \
+    for (; j < n; j++) {                                                                                               \
+      T r = IDENTITY;                                                                                                  \
+      for (int64_t i = 0; i < m; i++) {                                                                                \
+        T v = ((const T *)x[i])[j];                                                                                    \
+        r = OP(r, v);                                                                                                  \
+      }                                                                                                                \
+      y[j] = r;                                                                                                        \
+    }                                                                                                                  \
+  }
+
+#define BOTH(NAME, T, IDENTITY, OP, VOP) FOLD(NAME, T, IDENTITY, OP, VOP) FOLD_TAPS(NAME, T, IDENTITY, OP, VOP)
+
 /* Integers wrap: sums and products of signed ones are those of unsigned ones. */
-#define FOLD_SUM_PROD(T) FOLD(sum_##T, T, 0, ADD, VADD) FOLD(prod_##T, T, 1, MUL, VMUL)
+#define FOLD_SUM_PROD(T) BOTH(sum_##T, T, 0, ADD, VADD) BOTH(prod_##T, T, 1, MUL, VMUL)
 FOLD_SUM_PROD(uint8_t)
 FOLD_SUM_PROD(uint16_t)
 FOLD_SUM_PROD(uint32_t)
@@ -165,7 +199,7 @@ FOLD_SUM_PROD(float)
 FOLD_SUM_PROD(double)
 
 #define FOLD_INT(T, LEAST, GREATEST)                                                                                   \
-  FOLD(max_##T, T, LEAST, MAX_INT, VMAX_INT) FOLD(min_##T, T, GREATEST, MIN_INT, VMIN_INT)
+  BOTH(max_##T, T, LEAST, MAX_INT, VMAX_INT) BOTH(min_##T, T, GREATEST, MIN_INT, VMIN_INT)
 FOLD_INT(int8_t, INT8_MIN, INT8_MAX)
 FOLD_INT(int16_t, INT16_MIN, INT16_MAX)
 FOLD_INT(int32_t, INT32_MIN, INT32_MAX)
@@ -176,7 +210,7 @@ FOLD_INT(uint32_t, 0, UINT32_MAX)
 FOLD_INT(uint64_t, 0, UINT64_MAX)
 
 #define FOLD_REAL(T)                                                                                                   \
-  FOLD(max_##T, T, (T)-INFINITY, MAX_REAL, VMAX_REAL) FOLD(min_##T, T, (T)INFINITY, MIN_REAL, VMIN_REAL)
+  BOTH(max_##T, T, (T)-INFINITY, MAX_REAL, VMAX_REAL) BOTH(min_##T, T, (T)INFINITY, MIN_REAL, VMIN_REAL)
 FOLD_REAL(float)
 FOLD_REAL(double)
 
@@ -225,7 +259,7 @@ ARG_BOTH(double)
 /* -- table --------------------------------------------------------------------------------------------------------- */
 
 #define LOOPS(NAME)                                                                                                    \
-  { fold_##NAME, rows_##NAME, thin_##NAME, brief_##NAME }
+  { fold_##NAME, rows_##NAME, thin_##NAME, brief_##NAME, taps_##NAME }
 #define ARGS(NAME)                                                                                                     \
   { first_##NAME, args_##NAME }
 #define SUMS(OP)                                                                                                       \

@@ -16,6 +16,8 @@ typedef struct mx_fold_loops {
   void (*thin)(void *acc, int64_t acc_stride, const void *x, int64_t stride, int64_t n);
   /* y[i] = x[i][0] op ... op x[i][n-1], i < m, n > 0, one by one; y[i] and x[i] lie at byte strides */
   void (*brief)(void *y, int64_t y_stride, const void *x, int64_t stride, int64_t n, int64_t m);
+  /* y[j] = x[0][j] op ... op x[m-1][j], j < n, one by one */
+  void (*taps)(void *y, const void *const *x, int64_t m, int64_t n);
 } mx_fold_loops;
 
 typedef struct mx_arg_loops {

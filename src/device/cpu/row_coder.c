@@ -1,4 +1,4 @@
-/* passes.c: code with rows for the accumulator machine.
+/* row_coder.c: code with rows for the accumulator machine.
  *
  *     mean = sum(x) / n                 pass 0   full: x joins the row's sum
  *     d = x - mean                      pass 1   row values: mean; full: d, which goes to memory; d^2 joins a sum
@@ -69,7 +69,7 @@ void mx_coder_passes(mx_coder *b) {
   if (!is_worth_it(code)) return;
   mx_staging_start(&s, b);
   for (int p = 0; p < code->n_passes && s.fits; p++) {
-    mx_pass *pass = &b->passes[p];
+    mx_row_pass *pass = &b->passes[p];
     pass->stage = (uint16_t)code->n_stages;
     for (int n = pass->spreads; n < pass->full; n++) {
       int v = b->ins[n].out;

@@ -1,0 +1,450 @@
+--- The passes of the compiler: what a program is before and after, what they refuse, and that results stay the same.
+local mlax = require "mlax"
+local helper = require "spec.helper"
+
+local names = {"inline", "simplify", "sink", "fold", "cse", "hoist", "fusion", "in_place"}
+
+-- The primitives of a program in order, those of programs inside too.
+local function primitives(program)
+  local found = {}
+  for line in tostring(program):gmatch("[^\n]+") do
+    found[#found + 1] = line:match("^%s+[%w:,%[%] ]- = ([%w_]+)")
+  end
+  return table.concat(found, " ")
+end
+
+local function traced(f, ...) return primitives(mlax.jit(f):program(...)) end
+local function optimized(f, ...)
+  local args = table.pack(...)
+  args[args.n + 1] = {optimized = true}
+  return primitives(mlax.jit(f):program(table.unpack(args, 1, args.n + 1)))
+end
+
+local function switch(on, ...)
+  for _, name in ipairs{...} do mlax.debug.passes(name, on) end
+end
+
+-- With every pass switched off but these.
+local function only(list, body)
+  switch(false, table.unpack(names))
+  switch(true, table.unpack(list))
+  local ok, message = pcall(body)
+  switch(true, table.unpack(names))
+  if not ok then error(message, 0) end
+end
+
+-- The bytes of every result; one NaN is like another.
+local function bits(...)
+  local texts = {}
+  for i, x in ipairs{...} do
+    if x.dtype:find("float", 1, true) then x = mlax.where(x:isnan(), mlax.array(1 / 3):astype(x.dtype), x) end
+    texts[i] = x.dtype .. " " .. table.concat(x.shape, ",") .. ":" .. x:tostring_bytes()
+  end
+  return texts
+end
+
+local function same_bits(f, ...)
+  local want
+  switch(false, table.unpack(names))
+  local ok, message = pcall(function(...) want = bits(mlax.jit(f)(...)) end, ...)
+  switch(true, table.unpack(names))
+  if not ok then error(message, 0) end
+  assert.are.same(want, bits(mlax.jit(f)(...)))
+end
+
+-- From `before` to `after`, with the same bits for the same arguments.
+local function becomes(before, after, f, ...)
+  assert.are.equal(before, traced(f, ...))
+  assert.are.equal(after, optimized(f, ...))
+  same_bits(f, ...)
+end
+
+local function stays(before, f, ...) becomes(before, before, f, ...) end
+
+local inf, nan = math.huge, 0 / 0
+local odd = mlax.array{0.0, -0.0, 1.5, -2.25, inf, -inf, nan, 2e-38, 3e38}
+local x, y = mlax.array{{1.5, -2, 3}, {0.25, 5, -6}}, mlax.array{{2, 3, -1}, {7, 0.5, 1}}
+
+describe("simplify", function()
+  it("knows the neutral numbers", function()
+    becomes("mul", "", function(a) return a * mlax.ones{} end, odd)
+    becomes("div", "", function(a) return a / 1 end, odd)
+    becomes("sub", "", function(a) return a - 0 end, odd)
+    becomes("add", "", function(a) return a + -0.0 end, odd)
+    becomes("pow", "", function(a) return a ^ 1 end, odd)
+    becomes("add", "", function(a) return a + 0 end, mlax.array({1, -5}, "int32"))
+    becomes("broadcast mul", "broadcast", function(a) return a * mlax.ones{2, 9} end, odd)
+  end)
+
+  it("refuses what another zero, infinity or NaN tells apart", function()
+    stays("add", function(a) return a + 0.0 end, odd)
+    stays("sub", function(a) return a - -0.0 end, odd)
+    stays("mul", function(a) return a * 0 end, odd)
+    stays("sub", function(a) return a - a end, odd)
+    stays("div", function(a) return a / a end, odd)
+    stays("eq", function(a) return a:eq(a) end, odd)
+    stays("pow", function(a) return a ^ 0.5 end, odd)
+    stays("div", function(a) return a / 3 end, odd)
+    stays("reduce_sum", function(a) return a:reshape{9, 1}:sum(2) end, odd:reshape{9, 1})
+  end)
+
+  it("divides by powers of two as it multiplies, where the reciprocal is exact", function()
+    becomes("div", "mul", function(a) return a / 8 end, odd)
+    becomes("div", "mul", function(a) return a / -0.5 end, odd)
+    stays("div", function(a) return a / mlax.array(2.0 ^ -127) end, odd)
+    stays("div", function(a) return a / mlax.array(2.0 ^ 127) end, odd)
+    becomes("div", "mul", function(a) return a / 4 end, odd:astype("bfloat16"))
+    becomes("div", "mul", function(a) return a / 4 end, odd:astype("float64"))
+  end)
+
+  it("takes signs together", function()
+    becomes("neg neg", "", function(a) return -(-a) end, odd)
+    becomes("neg add", "sub", function(a, b) return a + -b end, odd, odd:flip(1))
+    becomes("neg add", "sub", function(a, b) return -a + b end, odd, odd:flip(1))
+    becomes("neg sub", "add", function(a, b) return a - -b end, odd, odd:flip(1))
+    becomes("neg neg mul", "mul", function(a, b) return -a * -b end, odd, odd:flip(1))
+    becomes("isnan not not", "isnan", function(a) return a:isnan():logical_not():logical_not() end, odd)
+  end)
+
+  it("squares", function()
+    becomes("pow", "square", function(a) return a ^ mlax.array(2.0) end, odd)
+    for _, dtype in ipairs{"float16", "bfloat16", "float64"} do same_bits(function(a) return a ^ mlax.array(2.0) end, odd:astype(dtype)) end
+  end)
+
+  it("chooses what is known", function()
+    local p = mlax.array{true, false, true}
+    becomes("select", "", function(c, a) return mlax.where(c, a, a) end, p, x)
+    becomes("select", "", function(a, b) return mlax.where(mlax.array(true), a, b) end, x, y)
+    becomes("select", "", function(a, b) return mlax.where(mlax.array(false), a, b) end, x, y)
+    becomes("not select", "select", function(c, a, b) return mlax.where(c:logical_not(), a, b) end, p, x, y)
+    becomes("maximum", "", function(a) return mlax.maximum(a, a) end, odd)
+  end)
+
+  it("converts there and back only where something is lost", function()
+    becomes("convert convert", "", function(a) return a:astype("float32"):astype("bfloat16") end, odd:astype("bfloat16"))
+    becomes("convert convert", "convert", function(a) return a:astype("float64"):astype("float16") end, odd)
+    becomes("convert convert", "", function(a) return a:astype("int64"):astype("int8") end, mlax.array({1, -128}, "int8"))
+    becomes("convert convert", "convert", function(a) return a:astype("int32"):astype("float32") end, mlax.array{true, false})
+    stays("convert convert", function(a) return a:astype("bfloat16"):astype("float32") end, odd)
+    stays("convert convert", function(a) return a:astype("float32"):astype("int32") end, mlax.array({2 ^ 31 - 1, -7}, "int32"))
+    stays("convert convert", function(a) return a:astype("uint8"):astype("int32") end, mlax.array({-1, 300}, "int32"))
+  end)
+
+  it("keeps the type of a weak number", function()
+    local f = mlax.jit(function(a) return a * mlax.array(1.0) end)
+    assert.are.equal("float32", (f(2.0) + mlax.array({1}, "bfloat16")).dtype)
+    assert.are.equal("bfloat16", (mlax.jit(function(a) return a * 1.0 end)(2.0) + mlax.array({1}, "bfloat16")).dtype)
+  end)
+end)
+
+describe("simplify, of what moves elements,", function()
+  it("joins two of a kind", function()
+    becomes("reshape reshape", "reshape", function(a) return a:reshape{3, 2}:reshape{6} end, x)
+    becomes("reshape reshape", "", function(a) return a:reshape{6}:reshape{2, 3} end, x)
+    becomes("transpose transpose", "", function(a) return a.T.T end, x)
+    local cube = x:reshape{1, 2, 3} + y:reshape{2, 1, 3}
+    becomes("transpose transpose", "transpose", function(a) return a:transpose{2, 3, 1}:transpose{2, 3, 1} end, cube)
+    becomes("broadcast broadcast", "broadcast", function(a) return a:broadcast_to{2, 2, 3}:broadcast_to{4, 2, 2, 3} end, x)
+    becomes("reverse reverse", "", function(a) return a:flip(2):flip(2) end, x)
+    becomes("slice slice", "slice", function(a) return a["2:9:3"]["2:3"] end, odd)
+  end)
+
+  it("finds slices in what was put together", function()
+    becomes("concat slice", "", function(a, b) return mlax.concat({a, b}, 1)["3:4"] end, x, y)
+    becomes("concat slice", "slice", function(a, b) return mlax.concat({a, b}, 1)["4:4"] end, x, y)
+    stays("concat slice", function(a, b) return mlax.concat({a, b}, 1)["2:3"] end, x, y)
+  end)
+
+  it("puts together what is padded side by side, and keeps the sign of zero that a sum has", function()
+    local function side(k) return {k, 9 - k} end
+    local function f(a, b) return mlax.pad(a, {side(0)}) + mlax.pad(b, {side(9)}) end
+    becomes("pad pad add", "add add concat", f, odd, odd:flip(1))
+    becomes("pad pad add", "pad pad add", function(a, b) return mlax.pad(a, {side(0)}) + mlax.pad(b, {side(8)}) end, odd, odd)
+    local ints = mlax.range(1, 9)
+    becomes("pad pad add", "concat", f, ints, ints * 2)
+  end)
+
+  it("makes the gradient of a split one array put together", function()
+    local g = mlax.grad(function(a)
+      local p, q, r = a:split(3, -1)
+      return (p * q * r:sin()):sum()
+    end)
+    local text = optimized(g, x)
+    assert.is_nil(text:find("pad", 1, true))
+    assert.matches("concat", text, 1, true)
+    same_bits(g, mlax.array{{0.0, -0.0, 1}, {-0.0, -1, 0.0}})
+  end)
+
+  it("sees axes of length 1", function()
+    becomes("transpose", "reshape", function(a) return a:transpose{2, 1, 3} end, x:reshape{2, 1, 3})
+    becomes("reduce_max", "reshape", function(a) return a:max(2) end, odd:reshape{9, 1})
+    becomes("reverse", "", function(a) return a:flip(1) end, x:reshape{1, 6})
+  end)
+end)
+
+describe("sink", function()
+  it("converts before it repeats, and after it cuts", function()
+    local f = function(a) return a:broadcast_to{64, 9}:astype("bfloat16") end
+    becomes("broadcast convert", "convert broadcast", f, odd)
+    becomes("convert slice", "slice convert", function(a) return a:astype("bfloat16")["1:2"] end, odd)
+    stays("convert slice", function(a)
+      local b = a:astype("bfloat16")
+      return b["1:2"], b
+    end, odd)
+  end)
+
+  it("converts once what is used in several orders", function()
+    becomes("convert transpose convert", "convert transpose", function(a) return a:astype("bfloat16"), a.T:astype("bfloat16") end, x)
+    stays("transpose convert", function(a) return a.T:astype("bfloat16") end, x)
+  end)
+
+  it("computes a function before its operand is repeated", function()
+    becomes("broadcast exp", "exp broadcast", function(a) return a:broadcast_to{64, 9}:exp() end, odd)
+    becomes("broadcast broadcast mul", "mul broadcast", function(a, b) return a:broadcast_to{5} * b:broadcast_to{5} end,
+      mlax.array(2.0), mlax.array(3.5))
+  end)
+end)
+
+describe("fold", function()
+  it("computes what depends on constants alone", function()
+    becomes("sin reshape mul", "mul", function(a) return a * mlax.array{{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}:sin():reshape{9} end, odd)
+    becomes("broadcast sqrt mul", "broadcast mul", function(a) return a * mlax.array(2.0):broadcast_to{9}:sqrt() end, odd)
+  end)
+
+  it("leaves large results, and repeated numbers, to the run", function()
+    assert.are.equal("broadcast", optimized(function() return mlax.array(2.0):broadcast_to{100000} + 1 end))
+    assert.are.equal("mul", optimized(function() return mlax.range(1, 300):reshape{300, 1} * mlax.range(1, 300):reshape{1, 300} end))
+  end)
+
+  it("does not raise what the run would raise", function()
+    local f = mlax.jit(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end)
+    assert.matches("check_index gather", optimized(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end, odd["1:3"]), 1, true)
+    assert.are.equal("gather", optimized(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end, odd))
+    assert.matches("take: index 9 is out of range", helper.message(f, mlax.ones{3}))
+  end)
+end)
+
+describe("cse", function()
+  it("computes nothing twice", function()
+    becomes("exp exp add", "exp add", function(a) return a:exp() + a:exp() end, odd)
+    becomes("add add mul", "add mul", function(a, b) return (a + b) * (b + a) end, x, y)
+    becomes("sub sub mul", "sub sub mul", function(a, b) return (a - b) * (b - a) end, x, y)
+  end)
+
+  it("tells params and operands apart", function()
+    stays("reduce_max reduce_max", function(a) return a:max(1), a:max(2) end, x)
+    stays("convert convert", function(a) return a:astype("float64"), a:astype("float16") end, x)
+  end)
+
+  it("prints as often as it is told", function()
+    local printed, print = 0, _G.print
+    _G.print = function() printed = printed + 1 end
+    mlax.jit(function(a)
+      mlax.debug.print("%s", a)
+      mlax.debug.print("%s", a)
+      return a
+    end)(x)
+    _G.print = print
+    assert.are.equal(2, printed)
+  end)
+end)
+
+describe("inline", function()
+  it("opens calls with derivatives of their own", function()
+    local f = mlax.custom_jvp(function(a) return a * 2 end, function(p, t) return p[1] * 2, t[1] * 3 end)
+    becomes("custom_jvp mul mul mul", "mul", function(a) return f(a) end, x)
+    assert.are.equal(18, mlax.jit(mlax.grad(function(a) return f(a):sum() end))(x):sum():item())
+  end)
+
+  it("takes the branch that is known", function()
+    local f = function(a) return mlax.switch(mlax.array(2, "int32"), {mlax.sin, mlax.cos, mlax.tan}, a) end
+    assert.are.equal("cos", optimized(f, odd))
+    same_bits(f, odd)
+  end)
+
+  it("leaves checkpoints, whose values are computed again on the way back", function()
+    local f = mlax.checkpoint(function(a) return a:sin():sin() end)
+    assert.matches("checkpoint sin sin", optimized(function(a) return f(a) end, x))
+  end)
+end)
+
+-- -- loops --------------------------------------------------------------------------------------------------------------
+
+local function close(want, got)
+  local a, b = helper.flat(want:astype("float64")), helper.flat(got:astype("float64"))
+  assert.are.equal(#a, #b)
+  for i = 1, #a do assert.is_true(math.abs(a[i] - b[i]) <= 1e-5 * (1 + math.abs(a[i])), a[i] .. " and " .. b[i]) end
+end
+
+local function like_unhoisted(f, ...)
+  mlax.debug.passes("hoist", false)
+  local want = table.pack(mlax.jit(f)(...))
+  mlax.debug.passes("hoist", true)
+  local got = table.pack(mlax.jit(f)(...))
+  for i = 1, want.n do close(want[i], got[i]) end
+end
+
+describe("hoist", function()
+  local key = mlax.random.key(3)
+  local w, u = mlax.random.normal(key, {16, 8}), mlax.random.normal(mlax.random.key(4), {8, 8})
+  local xs, h = mlax.random.normal(mlax.random.key(5), {7, 16}), mlax.zeros{8}
+
+  local function rnn(wx, wh, s)
+    return mlax.scan(function(c, a)
+      c = (a:matmul(wx:tanh()) + c:matmul(wh)):tanh()
+      return c, c
+    end, h, s)
+  end
+
+  it("computes what is the same at each step once, and products for all steps at once", function()
+    assert.are.equal("scan tanh dot_general dot_general add tanh", traced(rnn, w, u, xs))
+    assert.are.equal("tanh dot_general scan dot_general add tanh", optimized(rnn, w, u, xs))
+    like_unhoisted(rnn, w, u, xs)
+    like_unhoisted(mlax.vmap(rnn, {in_axes = {false, false, 1}}), w, u, mlax.stack({xs, xs * 2}, 1))
+    local g = mlax.grad(function(...) return (select(2, rnn(...)):sum()) end, {argnums = {1, 2, 3}})
+    like_unhoisted(function(...) return table.unpack(g(...)) end, w, u, xs)
+  end)
+
+  it("goes backwards and through loops in loops", function()
+    local function f(wx, s)
+      return mlax.scan(function(c, a)
+        local inner = mlax.scan(function(d, b) return d + b:matmul(wx), d:sum() end, c, s)
+        return c + inner * a:sum(), inner
+      end, h, s, {reverse = true})
+    end
+    assert.matches("^dot_general", optimized(f, w, xs))
+    like_unhoisted(f, w, xs)
+  end)
+
+  it("leaves checks, prints and short loops where they are", function()
+    local ids = mlax.array({1, 99}, "int32")
+    local function f(a, i)
+      return mlax.while_loop(function(c) return c:sum():lt(0) end, function(c) return c + a:take(i, 1):sum() end, mlax.ones{2})
+    end
+    assert.are.equal("1 1", table.concat(mlax.jit(f)(mlax.ones{3}, ids):totable(), " "):gsub("%.0", ""))
+    local function one(wx, s) return mlax.scan(function(c, a) return c + a:matmul(wx), c end, h, s) end
+    assert.matches("^scan", optimized(one, w, xs["1:1"]))
+  end)
+
+  it("makes one product of those that are only added up", function()
+    local function f(s, g)
+      local c, ys = mlax.scan(function(c, a)
+        local d = (a[2] + c[2]):tanh()
+        return {c[1] + a[1].T:matmul(d), d * 0.5}, d
+      end, {mlax.ones{16, 8}, mlax.zeros{4, 8}}, {s, g})
+      return c[1], c[2], ys
+    end
+    local s, g = mlax.random.normal(key, {5, 4, 16}), mlax.random.normal(key, {5, 4, 8})
+    assert.matches("scan add tanh mul dot_general add$", (optimized(f, s, g):gsub("transpose ", "")))
+    like_unhoisted(f, s, g)
+    local function kept(t) -- the sum is read at each step
+      return (mlax.scan(function(c, a) return c + (a.T * c:sum()):matmul(a) end, mlax.ones{16, 16}, t))
+    end
+    assert.matches("scan.*dot_general add$", optimized(kept, s))
+    like_unhoisted(kept, s)
+  end)
+
+  it("gives each result of a scan once, and hands on what was there before", function()
+    local function f(s)
+      local c, ys = mlax.scan(function(c, a) return c + a:sum(), {c, a, c, c:sin(), a} end, mlax.zeros{}, s)
+      return c, table.unpack(ys, 1, 3)
+    end
+    local text = tostring(mlax.jit(f):program(xs, {optimized = true}))
+    assert.are.equal(2, select(2, text:match("\n    ([^\n]*) = scan"):gsub(":", ""))) -- the carry, and what it was
+    assert.is_nil(text:find("sin", 1, true))
+    like_unhoisted(f, xs)
+  end)
+
+  it("takes out of while loops what is the same at each step", function()
+    local function f(a, m)
+      return mlax.while_loop(function(c) return c:sum():lt(a:exp():sum()) end, function(c) return c + m:matmul(m):sum() + 1 end, a)
+    end
+    assert.matches("^exp reduce_sum dot_general reduce_sum while", (optimized(f, mlax.ones{3}, mlax.ones{3, 3}):gsub("broadcast ", "")))
+    like_unhoisted(f, mlax.ones{3}, mlax.ones{3, 3})
+  end)
+end)
+
+-- -- switches -----------------------------------------------------------------------------------------------------------
+
+describe("debug.passes", function()
+  it("says and switches what is on", function()
+    local all = mlax.debug.passes()
+    for _, name in ipairs(names) do
+      assert.is_true(all[name])
+      assert.is_true(mlax.debug.passes(name))
+      assert.is_false(mlax.debug.passes(name, false))
+      assert.is_false(mlax.debug.passes(name))
+      assert.is_false(mlax.debug.passes()[name])
+      assert.is_true(mlax.debug.passes(name, true))
+      all[name] = nil
+    end
+    assert.is_nil(next(all))
+  end)
+
+  it("switches each pass by itself", function()
+    local cases = {inline = {mlax.custom_jvp(function(a) return a:sin() end, function(p, t) return p[1]:sin(), t[1] end), "sin"},
+      simplify = {function(a) return -(-a) end, ""}, cse = {function(a) return a:sin() * a:sin() end, "sin mul"},
+      sink = {function(a) return a:broadcast_to{4, 9}:sin() end, "sin broadcast"},
+      fold = {function() return mlax.range(1, 3):astype("float32"):sin() end, ""}}
+    for name, case in pairs(cases) do
+      local f, args = case[1], name == "fold" and {} or {odd}
+      local plain
+      only({}, function() plain = optimized(f, table.unpack(args)) end)
+      assert.are_not.equal(case[2], plain)
+      only({name}, function() assert.are.equal(case[2], optimized(f, table.unpack(args))) end)
+    end
+  end)
+
+  it("is part of the key of compiled functions", function()
+    local f = mlax.jit(function(a) return a:exp() + a:exp() end)
+    f(x)
+    mlax.debug.passes("cse", false)
+    f(x)
+    assert.are.equal(2, f:traces())
+    assert.are.equal("passes were switched by debug.passes", f:explain())
+    mlax.debug.passes("cse", true)
+    f(x)
+    assert.are.equal(2, f:traces())
+  end)
+
+  it("switches fusion and the use of dead operands", function()
+    local f = mlax.jit(function(a) return (a * 2 + 1):sin() end)
+    assert.matches("mul+add+sin {", tostring(f:program(x, {optimized = true})), 1, true)
+    mlax.debug.passes("fusion", false)
+    assert.is_nil(tostring(f:program(x, {optimized = true})):find("{\n", 10, true))
+    local one = f:cost(mlax.ones{1000}).peak
+    mlax.debug.passes("in_place", false)
+    assert.is_true(f:cost(mlax.ones{1000}).peak > one)
+    switch(true, "fusion", "in_place")
+    assert.is_true(f:cost(mlax.ones{1000}).peak < one)
+  end)
+
+  it("is off as a whole while NaN are looked for", function()
+    mlax.debug.nans(true)
+    local text = optimized(function(a) return -(-a) end, x)
+    mlax.debug.nans(false)
+    assert.are.equal("neg neg", text)
+  end)
+
+  it("tells wrong names from known ones", function()
+    local wrong = helper.message(mlax.debug.passes, "fusoin")
+    assert.matches("unknown pass 'fusoin', did you mean 'fusion'? (known: inline, simplify", wrong, 1, true)
+    assert.matches("the pass is no name (got 3)", helper.message(mlax.debug.passes, 3), 1, true)
+    assert.matches("the switch", helper.message(mlax.debug.passes, "cse", 1), 1, true)
+  end)
+end)
+
+describe("an optimized program", function()
+  it("is shown in steps, also inside", function()
+    local f = mlax.jit(function(a, s) return mlax.scan(function(c, b) return (c * b + 1):tanh(), c end, a, s) end)
+    assert.matches("mul+add+tanh {", tostring(f:program(x, mlax.stack({x, y}, 1), {optimized = true})), 1, true)
+    assert.is_nil(tostring(f:program(x, mlax.stack({x, y}, 1), {optimized = false})):find("mul+add", 1, true))
+    assert.are.equal(1, #f:program(x, mlax.stack({x, y}, 1), {optimized = true}))
+  end)
+
+  it("takes tables that only look like options as arguments", function()
+    local f = mlax.jit(function(t) return t.optimized * 2 end)
+    assert.matches("mul", tostring(f:program{optimized = x}), 1, true)
+    assert.matches("mul", tostring(f:program({optimized = x}, {optimized = true})), 1, true)
+  end)
+end)
