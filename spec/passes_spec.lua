@@ -337,6 +337,11 @@ describe("hoist", function()
     local s, g = mlax.random.normal(key, {5, 4, 16}), mlax.random.normal(key, {5, 4, 8})
     assert.matches("scan add tanh mul dot_general add$", (optimized(f, s, g):gsub("transpose ", "")))
     like_unhoisted(f, s, g)
+    local function sums(t, v) -- nothing else is left to do at each step
+      return (mlax.scan(function(c, a) return c + (a[1] * 2).T:matmul(a[2]) end, mlax.ones{16, 8}, {t, v}, {reverse = true}))
+    end
+    assert.is_nil(optimized(sums, s, g):find("scan", 1, true))
+    like_unhoisted(sums, s, g)
     local function kept(t) -- the sum is read at each step
       return (mlax.scan(function(c, a) return c + (a.T * c:sum()):matmul(a) end, mlax.ones{16, 16}, t))
     end

@@ -336,7 +336,7 @@ end
 for _, code in ipairs{"mlax.fori_loop(1, 3, function(i, c) return F(c) + c / i end, $1)",
   "mlax.while_loop(function(c) return c.k:lt(3) end, function(c) return {k = c.k + 1, x = F(c.x)} end, {k = 0, x = $1}).x",
   "mlax.while_loop(function(c) return c.k:lt(3 * mlax.sigmoid(c.s)) end, "
-    .. "function(c) return {k = c.k + 1, x = F(c.x), s = c.s} end, {k = 0.5, x = $1, s = $1:sum()}).x",
+    .. "function(c) return {k = c.k + 1, x = F(c.x), s = c.s} end, {k = 0.43, x = $1, s = $1:sum()}).x",
   "mlax.cond($1:sum():gt(0.1), F, function(x) return x:sin() * 2 end, $1)",
   "mlax.cond($1:sum():lt(0.1), function(x) return x end, F, $1)", "mlax.cond($1:sum():gt(0.1), mlax.checkpoint(F), F, $1)",
   "mlax.switch($1:sum():gt(0.1):astype('int32') + 1, {F, mlax.cos, mlax.sin}, $1)",

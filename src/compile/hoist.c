@@ -22,7 +22,8 @@ static bool pays(void *ud, const mx_eqn *e, const mx_op *o, mx_body_kind kind) {
   int64_t most = 0, steps = h->length;
   if (h->stays && h->stays[e->out]) return false;
   if (kind == MX_BODY_STEP)
-    return steps > 1 && mx_op_is_heavy(o) && mx_nbytes(o->out_aval) <= MOST_BYTES / (size_t)steps;
+    return steps > 1 && mx_nbytes(o->out_aval) <= MOST_BYTES / (size_t)steps &&
+           ((h->wanted && h->wanted[e->out]) || mx_op_is_heavy(o));
   if (o->n_in == 0 || (o->prim->view && o->prim->id != MX_PRIM_convert)) return false;
   for (int k = 0; k < o->n_in; k++)
     if (o->in_aval[k]->size > most) most = o->in_aval[k]->size;

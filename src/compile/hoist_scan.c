@@ -13,6 +13,7 @@ typedef struct scanning {
   int32_t *product; /* by carry: the equation of the product that is added to it and does nothing else, or -1 */
   bool *gone;       /* by input of the body: a carry with such a product */
   bool *stays;      /* by variable: such a product */
+  bool *wanted;     /* by variable: an operand of one */
   int32_t *outs;    /* variables that are left as results: carry, ys */
   int n_outs, n_carry;
   int32_t *place; /* by variable: which of them it is as a y, + 1; 0: none */
@@ -75,13 +76,17 @@ static bool find_products(scanning *s) {
   s->product = take(s, s->h.body.n_carry, sizeof *s->product);
   s->gone = take(s, p->n_in, 1);
   s->stays = take(s, p->n_var, 1);
-  if (!s->product || !s->gone || !s->stays || !find_uses(s, &u)) return false;
+  s->wanted = take(s, p->n_var, 1);
+  if (!s->product || !s->gone || !s->stays || !s->wanted || !find_uses(s, &u)) return false;
   for (int k = 0; k < s->h.body.n_carry; k++) {
     s->product[k] = s->h.length > 1 ? product_of(s, &u, k) : -1;
     s->gone[s->h.body.n_const + k] = s->product[k] >= 0;
-    if (s->product[k] >= 0) s->stays[p->eqns[s->product[k]].out] = true;
+    if (s->product[k] < 0) continue;
+    const mx_eqn *dot = &p->eqns[s->product[k]];
+    s->stays[dot->out] = s->wanted[dot->in[0]] = s->wanted[dot->in[1]] = true;
   }
   s->h.stays = s->stays;
+  s->h.wanted = s->wanted;
   return true;
 }
 

@@ -56,6 +56,7 @@ typedef struct mx_hoisting {
   int64_t length;          /* of a scan; 0: not known */
   const int32_t *operands; /* by input of the body */
   const bool *stays;       /* by variable: must not be taken out; NULL: any may */
+  const bool *wanted;      /* by variable: should be taken out though it is not heavy; NULL: none */
   int32_t *env;            /* by variable of the body: what was written for it, or -1 */
   mx_program *left;        /* a reference */
   int32_t *left_in;        /* its operands */

@@ -783,7 +783,8 @@ case("mlax.debug.passes", function()
   local f = mlax.jit(function(x)
     local c, ys = mlax.scan(function(h, y) return h * w:exp():sum() + y:matmul(w):sum(), h end, x:sum() / 8, x)
     local n = mlax.while_loop(function(h) return h:lt(w:sum()) end, function(h) return h + w:exp():sum() end, c)
-    return twice(-(-x)) + mlax.array{1, 2, 3}:sin(), x:broadcast_to{4, 2, 3}:astype("bfloat16"), ys * n, ys * n
+    local sum = mlax.scan(function(h, y) return h + y.T:matmul(y) end, mlax.ones{3, 3}, mlax.stack({x, x}, 1))
+    return sum, twice(-(-x)) + mlax.array{1, 2, 3}:sin(), x:broadcast_to{4, 2, 3}:astype("bfloat16"), ys * n, ys * n
   end)
   return tostring(f:program(a, {optimized = true})), f(a)
 end)
