@@ -61,7 +61,20 @@ int mx_coder_operand(mx_coder *b, int dtype, bool direct, bool row) {
   return v;
 }
 
+/* The value that the same loop made of the same values before, or -1. */
+static int find_same(const mx_coder *b, mx_loop loop, const int *in, int n_in, int dtype) {
+  for (int n = 0; loop && n < b->code.n_ins; n++) {
+    const mx_instruction *i = &b->ins[n];
+    bool same = i->kind == MX_DO_LOOP && i->loop == loop && i->n_in == n_in && i->dtype == dtype;
+    for (int k = 0; same && k < n_in; k++) same = i->in[k] == in[k];
+    if (same) return i->out;
+  }
+  return -1;
+}
+
 static int append(mx_coder *b, int prim, mx_loop loop, const int *in, int n_in, int dtype, double ns) {
+  int same = find_same(b, loop, in, n_in, dtype);
+  if (same >= 0) return same;
   int v = new_value(b, dtype, b->row[in[0]]);
   if (b->full) return v;
   mx_instruction *i = &b->ins[b->code.n_ins++];

@@ -45,40 +45,35 @@ static void start_joined(const mx_stages *set, const mx_code *code, char *part) 
   }
 }
 
+/* Those that do not lie in their blocks. */
+static void place_values(mx_row_work *w, int64_t step, char *lanes) {
+  char *part = w->parts;
+  for (const mx_instruction *i = w->code->ins, *stop = i + w->code->n_ins; i < stop; i++) {
+    switch (i->kind) {
+    case MX_DO_SPREAD: put_value(w, i->out, lanes, LANE_BYTES, 0); break;
+    case MX_DO_FOLD: put_value(w, i->out, lanes, 0, LANE_BYTES - 1); break;
+    case MX_DO_COLUMNS: put_value(w, i->out, part, -4 * w->at, SIZE_MAX); break;
+    case MX_DO_TOTAL: put_value(w, i->out, part, 0, LANE_BYTES - 1); break;
+    default: break;
+    }
+    if (mx_row_joins(i)) part += mx_row_acc(w->code, i);
+    else if (i->kind == MX_DO_SPREAD) lanes += step * LANE_BYTES;
+    else if (i->kind == MX_DO_FOLD) lanes += LANE_BYTES;
+  }
+}
+
 void mx_row_start(mx_row_work *w, const mx_code *code, int64_t step, int64_t rows, char *lanes, char *parts,
                   char *accs) {
-  if (rows <= RECENT) parts = accs;
   w->code = code;
   w->set = MX_SIMD_PICK(mx_stages);
   w->accs = accs;
-  w->parts = parts;
+  w->parts = rows <= RECENT ? accs : parts;
   w->joined = 0;
   w->at = code->cols % LANES ? 0 : code->cols;
   for (int v = 0; v < code->n_value; v++) w->step[v] = (code->cols - w->at) * code->size[v], w->special[v] = false;
   start_joined(w->set, code, accs);
-  if (parts != accs) start_joined(w->set, code, parts);
-  for (int n = 0; n < code->n_ins; n++) {
-    const mx_instruction *i = &code->ins[n];
-    switch (i->kind) {
-    case MX_DO_SPREAD:
-      put_value(w, i->out, lanes, LANE_BYTES, 0);
-      lanes += step * LANE_BYTES;
-      break;
-    case MX_DO_FOLD:
-      put_value(w, i->out, lanes, 0, LANE_BYTES - 1);
-      lanes += LANE_BYTES;
-      break;
-    case MX_DO_COLUMNS:
-      put_value(w, i->out, parts, -4 * w->at, SIZE_MAX);
-      parts += mx_row_acc(code, i);
-      break;
-    case MX_DO_TOTAL:
-      put_value(w, i->out, parts, 0, LANE_BYTES - 1);
-      parts += mx_row_acc(code, i);
-      break;
-    default: break;
-    }
-  }
+  if (w->parts != accs) start_joined(w->set, code, parts);
+  place_values(w, step, lanes);
 }
 
 /* The lanes of a total become its first one. */
@@ -125,7 +120,7 @@ typedef struct pass_work {
   uint16_t moved[2 * MX_MAX_STAGES]; /* operands of stages that move from row to row: 2 * stage + operand */
 } pass_work;
 
-/* Sums of a row that pass 0 .. end-1 make. */
+/* The sums that the pass makes of a row. */
 #define EACH_FOLD(p, i)                                                                                                \
   for (const mx_instruction *i = (p)->w->code->ins + (p)->pass->full, *stop = (p)->w->code->ins + (p)->pass->end;      \
        i < stop; i++)                                                                                                  \
