@@ -3,7 +3,7 @@
  *     integers, bool               own loops, exact (and for lengths that BLAS cannot count)
  *     floats                       own register tiles, and own loops for a matrix and a vector, where the machine has
  *                                  fused multiply-add
- *     elsewhere                    BLAS, each tile by one thread (its own threads are not used); one row by own loops
+ *     elsewhere                    BLAS, each tile by one thread (its own threads are not used); vectors by own loops
  *
  * Tiles go to the threads in rounds of at most 2^31 operations a thread; between rounds an interrupt is heard. */
 #include "dot_impl.h"
@@ -47,7 +47,7 @@ const mx_gemm_loops *mx_own_tiles(int dtype) {
 static method choose(const mx_dot *d, const mx_gemm *f) {
   if (!mx_is_float(d->dtype)) return USE_ROWS;
   if (mx_own_tiles(d->dtype)) return f->m == 1 || f->n == 1 ? USE_GEMV : USE_TILES;
-  return blas_counts(f) && f->m > 1 ? USE_BLAS : USE_ROWS;
+  return blas_counts(f) && f->m > 1 && f->n > 1 ? USE_BLAS : USE_ROWS;
 }
 
 /* BLAS: one stride is 1, and the other at least as long as the rows that it steps over, in 32 bits. */
