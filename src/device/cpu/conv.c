@@ -182,11 +182,15 @@ typedef struct job {
   char *parts; /* of the result where slices > 1: [group][slice][m][o] */
 } job;
 
+/* Where there is one row or column its stride says nothing, but BLAS wants it as long as the others. */
+static int at_least(int64_t stride, int length) { return stride < length ? length : (int)stride; }
+
 static void blas_product(const conv *v, const mx_gemm *g) {
   bool a_turned = g->a_col != 1, b_turned = g->b_col != 1;
   enum CBLAS_TRANSPOSE ta = a_turned ? CblasTrans : CblasNoTrans, tb = b_turned ? CblasTrans : CblasNoTrans;
-  int m = (int)g->m, n = (int)g->n, k = (int)g->k, ldc = (int)g->c_row;
-  int lda = (int)(a_turned ? g->a_col : g->a_row), ldb = (int)(b_turned ? g->b_col : g->b_row);
+  int m = (int)g->m, n = (int)g->n, k = (int)g->k;
+  int lda = at_least(a_turned ? g->a_col : g->a_row, a_turned ? m : k);
+  int ldb = at_least(b_turned ? g->b_col : g->b_row, b_turned ? k : n), ldc = at_least(g->c_row, n);
   if (v->dtype == MLAX_FLOAT32)
     cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, (const float *)g->a, lda, (const float *)g->b, ldb, g->add,
                 (float *)g->c, ldc);

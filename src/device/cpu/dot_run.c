@@ -12,6 +12,7 @@
 
 #define MANY_ROWS  20                  /* units of rows that are cut before the columns are */
 #define TILE_WORK  ((double)(1 << 30)) /* multiplications of a tile, at most */
+#define BLAS_PARTS 4                   /* into which a product is cut for it, whatever the threads */
 #define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
 
 typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
@@ -210,7 +211,7 @@ bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *
   j.column_unit = j.use == USE_TILES ? j.loops->column_unit : 16;
   int64_t units = d->products * ceil_div(d->form.m, j.row_unit) * ceil_div(d->form.n, j.column_unit);
   j.n_chunks = mx_chunks(c->engine, units, ns_per_work(&j) * work * (double)d->products / (double)units);
-  cut(&j, j.n_chunks);
+  cut(&j, j.use == USE_BLAS ? BLAS_PARTS : j.n_chunks); /* BLAS adds in an order that depends on the lengths */
   j.each = scratch_bytes(&j);
   size_t bytes = j.each * (size_t)j.n_chunks;
   if (bytes && !(j.scratch = mx_scratch(c, bytes))) return false;
