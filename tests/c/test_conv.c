@@ -1,5 +1,6 @@
 /* test_conv.c: convolutions and windows against their plain definitions, with parameters of any kind, in every dtype
  * and layout, and under transformations. */
+#include "../../src/device/cpu/simd/simd.h"
 #include "arrays.h"
 
 static int64_t length_with_holes(int64_t n, int64_t step) { return n ? (n - 1) * step + 1 : 0; }
@@ -250,8 +251,8 @@ static void put(mx_array *x, int64_t i, double v) {
  * that are not finite reach what they belong to, and nothing else. */
 static void test_conv_winograd(void **state) {
   (void)state;
-  if (mx_isa() == MX_ISA_BASE) return; /* there it is no way that is gone */
-  static const int64_t forms[][7] = {/* batch, height, width, channels, out, lo, hi */
+  if (mx_isa() == MX_ISA_BASE) return; /* there is no such way there */
+  static const int64_t forms[][7] = {  /* batch, height, width, channels, out, lo, hi */
                                      {2, 9, 8, 16, 16, 1, 1},  {1, 12, 13, 17, 33, 0, 2}, {3, 7, 10, 40, 16, 2, -1},
                                      {20, 6, 5, 32, 18, 1, 1}, {1, 18, 19, 64, 16, 1, 0}, {1, 7, 7, 70, 24, 3, 3},
                                      {9, 10, 10, 16, 36, 1, 1}};
