@@ -364,7 +364,7 @@ static void test_tracers(void **state) {
   float value;
   mlax_error error;
   world_open(&w);
-  void (*usual)(mx_array *x) = mx_tracer_free;
+  void (*usual)(mx_array * x) = mx_tracer_free;
   mx_tracer_free = free_tracer;
   mx_array *x = mx_array_of_double(&w.c, F32, 1), *t = mx_array_tracer(&w.c, MX_DUAL, &x->aval);
   assert_true(mx_is_tracer(t) && !mx_is_tracer(x));
