@@ -168,7 +168,7 @@ describe("mlax.profile", function()
     local sum = 0
     for share in printed:gmatch("([%d.]+)%%") do sum = sum + tonumber(share) end
     assert.is_true(sum > 99 and sum < 101)
-    assert.is_truthy(printed:find("scan +%S+ +float32%[3%] +1 +[%d.]+ us +[%d.]+%%\n")) -- no rates of its own
+    assert.is_truthy(printed:find("scan +%S+ +float32%[3%] +1 +[%d.]+ [um]?s +[%d.]+%%\n")) -- no rates of its own
   end)
 
   it("computes the same", function()
