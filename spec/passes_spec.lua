@@ -2,7 +2,7 @@
 local mlax = require "mlax"
 local helper = require "spec.helper"
 
-local names = {"inline", "simplify", "sink", "fold", "cse", "hoist", "fusion", "in_place"}
+local names = {"inline", "simplify", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
 
 -- The primitives of a program in order, those of programs inside too.
 local function primitives(program)
@@ -370,6 +370,62 @@ describe("hoist", function()
 end)
 
 -- -- switches -----------------------------------------------------------------------------------------------------------
+
+describe("recompute", function()
+  local tall, w = mlax.random.normal(mlax.random.key(1), {64, 80}), mlax.random.normal(mlax.random.key(2), {80, 80}) * 0.1
+
+  it("makes again what several readers behind a product need of one value", function()
+    becomes("tanh add mul sub mul dot_general mul add", "tanh add mul sub mul dot_general add mul mul sub add", function(a, b)
+      local t = a:tanh()
+      local p, q = t + 1, 1 - t * t
+      return (p * q):matmul(b) * p + q
+    end, tall, w)
+  end)
+
+  it("makes again what an input gives, which is there anyway", function()
+    becomes("mul dot_general mul", "mul dot_general mul mul", function(a, b)
+      local s = a * a
+      return s:matmul(b) * s
+    end, tall, w)
+  end)
+
+  it("leaves one value that would be kept for another", function()
+    local function f(a, b)
+      local s = a:tanh() * 2
+      return s:matmul(b) * s
+    end
+    becomes("tanh mul dot_general mul", "tanh mul dot_general mul", f, tall, w)
+  end)
+
+  it("leaves what is a result, what a product reads, and what is small", function()
+    becomes("mul dot_general mul", "mul dot_general mul", function(a, b)
+      local s = a * a
+      return s:matmul(b) * s, s
+    end, tall, w)
+    local before = "mul dot_general transpose dot_general"
+    becomes(before, before, function(a, b)
+      local s = a * a
+      return s:matmul(b):matmul(s.T)
+    end, tall, w)
+    becomes("mul dot_general mul", "mul dot_general mul", function(a, b)
+      local s = a * a
+      return s:matmul(b) * s
+    end, tall[{{1, 8}}], w)
+  end)
+
+  it("halves what a deep function keeps for its gradient", function()
+    local function loss(a, b)
+      for _ = 1, 6 do a = mlax.nn.functional.gelu(a:matmul(b)) end
+      return a:sum()
+    end
+    local f = mlax.jit(mlax.grad(loss, {argnums = {1, 2}}))
+    local more, less
+    only({"simplify", "cse", "fusion", "in_place"}, function() more = f:cost(tall, w).peak end)
+    only({"simplify", "cse", "fusion", "in_place", "recompute"}, function() less = f:cost(tall, w).peak end)
+    assert.is_true(less < 0.75 * more, ("%d of %d bytes"):format(less, more))
+    same_bits(function(...) return table.unpack(mlax.grad(loss, {argnums = {1, 2}})(...)) end, tall, w)
+  end)
+end)
 
 describe("debug.passes", function()
   it("says and switches what is on", function()

@@ -221,6 +221,7 @@ static void join_operands(fusing *f, int32_t i) {
   for (int k = 0; k < e->n_in; k++) {
     int32_t from = f->producer[e->in[k]];
     if (from < 0 || !may_join(f->p, &f->p->eqns[from]) || mx_eqn_joins_rows(f->p, &f->p->eqns[from])) continue;
+    if (e->late && !f->p->eqns[from].late) continue;
     int64_t width = link_width(f->p, e, k);
     if (width >= 0)
       join(f, f->group[i], f->group[from], width,

@@ -9,7 +9,9 @@
  *     cse        what was computed already is not computed again
  *     hoist      what a loop computes at each step though it depends on no carry is computed before it
  *
- * Dead equations go last. Then fusion and in_place (plan.c) make steps. mlax.debug.passes switches each off by name. */
+ * Dead equations go last, and `recompute` looks at the whole that is left: what a few operations make of something else
+ * is not kept for readers far away (recompute.c). Then fusion and in_place (plan.c) make steps. mlax.debug.passes
+ * switches each off by name. */
 #include "optimize_impl.h"
 
 static const struct {
@@ -71,5 +73,11 @@ mx_program *mx_program_optimize(mx_ctx *c, mx_program *p) {
   unsigned on = 0;
   for (int i = 0; i < N_PASSES; i++) on |= 1u << passes[i].pass;
   on &= ~mx_passes_off(c);
-  return on && !p->optimized && p->n_eqn ? run_passes(c, p, on) : mx_program_retain(p);
+  if (p->optimized || !p->n_eqn) return mx_program_retain(p);
+  mx_program *walked = on ? run_passes(c, p, on) : mx_program_retain(p);
+  if (!walked || mx_passes_off(c) >> MX_PASS_recompute & 1) return walked;
+  mx_program *thin = mx_recompute(c, walked);
+  mx_program_release(walked);
+  if (thin) thin->optimized = true;
+  return thin;
 }

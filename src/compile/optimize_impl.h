@@ -68,6 +68,10 @@ bool mx_hoist_left(mx_hoisting *h, const bool *gone, const int32_t *outs, int n_
 void mx_hoist_end(mx_hoisting *h);
 bool mx_hoist_scan(mx_rewrite *r, const mx_node *n, int32_t *out);
 
+/* The program with what it need not keep computed again where it is read: a new reference, of p itself where there is
+ * nothing of that kind. (recompute.c) */
+mx_program *mx_recompute(mx_ctx *c, mx_program *p);
+
 /* -- writing (rewrite.c) ------------------------------------------------------------------------------------------- */
 
 /* Asks the passes, then writes; fills the variables of the results. */

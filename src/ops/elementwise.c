@@ -143,3 +143,29 @@ static mx_array *apply2(mx_ctx *c, const mx_primitive *p, mx_domain domain, mx_a
   }
 #define MX_ELEMENTWISE(name, arity, domain, result) APPLY_##arity(name, domain)
 #include "primitives.def"
+
+bool mx_is_cheap(const mx_primitive *prim) {
+  switch (prim->id) {
+  case MX_PRIM_neg:
+  case MX_PRIM_abs:
+  case MX_PRIM_sign:
+  case MX_PRIM_square:
+  case MX_PRIM_add:
+  case MX_PRIM_sub:
+  case MX_PRIM_mul:
+  case MX_PRIM_maximum:
+  case MX_PRIM_minimum:
+  case MX_PRIM_eq:
+  case MX_PRIM_ne:
+  case MX_PRIM_lt:
+  case MX_PRIM_le:
+  case MX_PRIM_gt:
+  case MX_PRIM_ge:
+  case MX_PRIM_and:
+  case MX_PRIM_or:
+  case MX_PRIM_not:
+  case MX_PRIM_select:
+  case MX_PRIM_convert: return true;
+  default: return false;
+  }
+}

@@ -195,6 +195,8 @@ enum { MX_EFFECT_NONE, MX_EFFECT_CHECK, MX_EFFECT_ORDERED };
 #define MX_PRIMITIVE(name, family) extern const mx_primitive mx_prim_##name;
 #include "primitives.def"
 extern const mx_primitive *const mx_primitives[MX_PRIM_COUNT];
+/* Elementwise operations that cost less than the way to memory and back: what they make may be made twice. */
+bool mx_is_cheap(const mx_primitive *prim);
 
 /* The shared error: "<transformation> of <primitive> is not defined". Returns NULL. */
 void *mx_no_rule(mx_ctx *c, const mx_primitive *p, const char *transformation);

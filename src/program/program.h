@@ -20,6 +20,7 @@ typedef struct mx_eqn {
   int32_t out;             /* the first of n_out consecutive variables */
   uint16_t n_in, n_out;
   uint32_t site; /* the Lua line that made it */
+  bool late;     /* it is to run with what reads it, not with what it reads (compile/recompute.c) */
 } mx_eqn;
 
 typedef struct mx_program {

@@ -19,32 +19,6 @@ typedef struct thinning {
   bool *kept;        /* by residual */
 } thinning;
 
-static bool is_cheap(const mx_eqn *e) {
-  switch (e->prim->id) {
-  case MX_PRIM_neg:
-  case MX_PRIM_abs:
-  case MX_PRIM_sign:
-  case MX_PRIM_square:
-  case MX_PRIM_add:
-  case MX_PRIM_sub:
-  case MX_PRIM_mul:
-  case MX_PRIM_maximum:
-  case MX_PRIM_minimum:
-  case MX_PRIM_eq:
-  case MX_PRIM_ne:
-  case MX_PRIM_lt:
-  case MX_PRIM_le:
-  case MX_PRIM_gt:
-  case MX_PRIM_ge:
-  case MX_PRIM_and:
-  case MX_PRIM_or:
-  case MX_PRIM_not:
-  case MX_PRIM_select:
-  case MX_PRIM_convert: return true;
-  default: return false;
-  }
-}
-
 static bool is_const(const mx_program *p, int32_t v) { return v >= p->n_in && v < p->n_in + p->n_const; }
 
 /* Whether the variable's equation makes it of others that are there; `left` counts down. */
@@ -52,7 +26,7 @@ static bool derives(const thinning *t, int32_t v, int *left) {
   const mx_program *p = t->known;
   if (t->producer[v] < 0) return false;
   const mx_eqn *e = &p->eqns[t->producer[v]];
-  if (!is_cheap(e) || --*left < 0) return false;
+  if (!mx_is_cheap(e->prim) || --*left < 0) return false;
   for (int k = 0; k < e->n_in; k++) {
     int32_t x = e->in[k];
     bool same = p->avals[x]->size == p->avals[v]->size || p->avals[x]->size == 1;

@@ -453,6 +453,14 @@ case("grad(scan) with a residual that is made of others", function()
   end
   return mlax.grad(f)(v)
 end)
+local tall = mlax.ones{1024, 4}
+case("jit of values that are made again", function()
+  return mlax.jit(function(x, w)
+    local t = x:tanh()
+    local p, q = t + 1, 1 - t * t
+    return (p * q):matmul(w) * p + q
+  end)(tall, mlax.eye(4))
+end)
 case("grad(checkpoint(cond))", function()
   local function f(x)
     local y = mlax.cond(x:sum():gt(0), function(t) return t:tanh() end, function(t) return t:sin() end, x)
