@@ -308,7 +308,7 @@ static void renumber(mx_program *p, int32_t *to, mx_aval **avals) {
     for (int k = 0; k < e->n_in; k++) e->in[k] = to[e->in[k]];
   }
   for (int k = 0; k < p->n_out; k++) p->outs[k] = to[p->outs[k]];
-  memcpy(p->avals, avals, (size_t)next * sizeof *avals);
+  if (next) memcpy(p->avals, avals, (size_t)next * sizeof *avals);
   p->n_var = next;
 }
 
