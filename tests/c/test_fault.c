@@ -9,7 +9,8 @@
  * a small computation works; and, at the end of the case, no byte is lost and the case itself runs.
  *
  * Allocations that come from the same place (C stack and Lua lines) for the third time are passed over: FAULT_ALL=1
- * runs them, too. FAULT_CASE=text runs the cases whose names hold the text.
+ * runs them, too. FAULT_SAME=n fails a place so often in a case. FAULT_CASE=text runs the cases whose names hold the
+ * text.
  */
 #include "api/api.h"
 #include "fault.h"
@@ -340,7 +341,8 @@ static long *places_of_case(int f, long *n) {
   the_gate.recording = false;
   must(L, status);
   long *at = malloc((size_t)(the_gate.n_places + 1) * sizeof *at);
-  *n = choose(&the_gate, at, SAME_PLACE);
+  const char *same_place = getenv("FAULT_SAME");
+  *n = choose(&the_gate, at, same_place ? atoi(same_place) : SAME_PLACE);
   return at;
 }
 
