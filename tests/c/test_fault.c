@@ -25,7 +25,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { FRAMES = 64, LEVELS = 24, SECONDS = 120, REPEATS = 4, LUA_SLACK = 8 << 10, SAME_PLACE = 2, LOADS = 240 };
+enum { FRAMES = 64, LEVELS = 24, SECONDS = 400, REPEATS = 4, LUA_SLACK = 8 << 10, SAME_PLACE = 2, LOADS = 240 };
 
 typedef enum { ONCE, EPISODE, ONWARDS, N_MODE } fault_mode;
 static const char *const mode_names[] = {"once", "episode", "onwards"};
