@@ -94,6 +94,8 @@ void mx_convert_strided(int from, const void *src, int64_t src_stride, int to, v
 /* -- shapes (shape.c) ---------------------------------------------------------------------------------------------- */
 /* Fills dtype, ndim, shape, size. Fails when a length is negative, there are too many axes, or the size overflows. */
 bool mx_aval_make(mx_ctx *c, mx_aval *a, int dtype, int ndim, const int64_t *shape);
+/* That of so many of them, stacked along a new first axis. */
+bool mx_aval_stack(mx_ctx *c, const mx_aval *a, int64_t length, mx_aval *out);
 /* NumPy's broadcasting of two shapes; false (no error recorded) where they do not fit. Only shape, ndim and size of out
  * are set. */
 bool mx_shape_broadcast(const mx_aval *a, const mx_aval *b, mx_aval *out);

@@ -30,6 +30,12 @@ bool mx_aval_make(mx_ctx *c, mx_aval *a, int dtype, int ndim, const int64_t *sha
   return true;
 }
 
+bool mx_aval_stack(mx_ctx *c, const mx_aval *a, int64_t length, mx_aval *out) {
+  int64_t shape[MX_MAX_NDIM + 1] = {length};
+  for (int i = 0; i < a->ndim; i++) shape[i + 1] = a->shape[i];
+  return mx_aval_make(c, out, a->dtype, a->ndim + 1, shape);
+}
+
 bool mx_shape_equal(const mx_aval *a, const mx_aval *b) {
   return a->ndim == b->ndim && memcmp(a->shape, b->shape, a->ndim * sizeof *a->shape) == 0;
 }

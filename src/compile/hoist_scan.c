@@ -148,12 +148,6 @@ static bool choose_results(scanning *s) {
   return true;
 }
 
-static bool stack(mx_ctx *c, const mx_aval *a, int64_t length, mx_aval *out) {
-  int64_t shape[MX_MAX_NDIM + 1] = {length};
-  for (int i = 0; i < a->ndim; i++) shape[i + 1] = a->shape[i];
-  return mx_aval_make(c, out, a->dtype, a->ndim + 1, shape);
-}
-
 /* Writes the scan of what is left; `results` are by entry of outs. */
 static bool write_scan(scanning *s, int32_t *results) {
   mx_ctx *c = s->h.r->c;
@@ -165,7 +159,7 @@ static bool write_scan(scanning *s, int32_t *results) {
     const mx_aval *a = s->h.body.p->avals[s->outs[k]];
     avals[k] = *a;
     avals[k].weak = false;
-    if (k >= s->n_carry) ok = stack(c, a, s->h.length, &avals[k]);
+    if (k >= s->n_carry) ok = mx_aval_stack(c, a, s->h.length, &avals[k]);
   }
   memset(&p, 0, sizeof p);
   p.scan = s->h.n->op.p->scan;

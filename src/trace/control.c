@@ -11,12 +11,6 @@ mx_aval mx_aval_slice(const mx_aval *a) {
   return s;
 }
 
-bool mx_aval_stack(mx_ctx *c, const mx_aval *a, int64_t length, mx_aval *out) {
-  int64_t shape[MX_MAX_NDIM + 1] = {length};
-  for (int i = 0; i < a->ndim; i++) shape[i + 1] = a->shape[i];
-  return mx_aval_make(c, out, a->dtype, a->ndim + 1, shape);
-}
-
 bool mx_bind_programs(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *const *in, int n_in,
                       mx_array **out, int n_out) {
   mx_programs *l = p->branch.of; /* the first field of all of these */

@@ -35,8 +35,6 @@ mx_array *mx_batch_to_front(mx_ctx *c, mx_array *x, int axis, int64_t size);
 
 /* Scratch of one rule: freed at its end. */
 void *mx_take(mx_ctx *c, mx_arena *a, int n, size_t item);
-/* The aval with one more axis, the first. */
-bool mx_aval_stack(mx_ctx *c, const mx_aval *a, int64_t length, mx_aval *out);
 
 extern const mx_field mx_fields_call[];
 

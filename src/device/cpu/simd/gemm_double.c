@@ -21,15 +21,6 @@ INLINE quad halves(vec v) {
 #  endif
 }
 
-/* The sums of four vectors' lanes. */
-INLINE void four_sums(const vec *v, T *to) {
-  quad a = halves(v[0]), b = halves(v[1]), c = halves(v[2]), d = halves(v[3]);
-  quad ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  quad cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
-  a = __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
-  memcpy(to, &a, sizeof a);
-}
-
 #  include "gemv_tile.h"
 
 const mx_gemm_loops MX_SIMD(mx_gemm_double) = {ROWS, COLUMNS, scratch_bytes, multiply, run_tile, gemv};

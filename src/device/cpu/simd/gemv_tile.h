@@ -1,5 +1,5 @@
 /* gemv_tile.h: products of a matrix and a vector, y = a x, for one type of numbers. gemm_float.c and gemm_double.c
- * include it after gemm_tile.h, whose vectors it uses.
+ * include it after gemm_tile.h, whose vectors it uses, and after they have said what the halves of a vector are.
  *
  *     dense rows               four dot products at a time, in two vectors each
  *     dense columns, few rows  y's rows in registers, four vectors of them, while all columns run
@@ -19,6 +19,15 @@ enum {
 };
 
 /* -- dense rows ---------------------------------------------------------------------------------------------------- */
+
+/* The sums of four vectors' lanes. */
+INLINE void four_sums(const vec *v, T *to) {
+  quad a = halves(v[0]), b = halves(v[1]), c = halves(v[2]), d = halves(v[3]);
+  quad ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  quad cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+  a = __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+  memcpy(to, &a, sizeof a);
+}
 
 INLINE void dot_step(const T *const *p, int64_t j, vec x, part lanes, bool whole, vec *s) {
   UNROLL for (int i = 0; i < DOTS; i++) s[i] = FMA(whole ? LOAD(p[i] + j) : LOAD_PART(p[i] + j, lanes), x, s[i]);

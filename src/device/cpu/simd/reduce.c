@@ -4,15 +4,6 @@
 
 #include <math.h>
 
-#define INLINE static inline __attribute__((always_inline, unused))
-
-#if defined(__AVX512F__)
-#  define NATIVE 64
-#elif defined(__AVX2__)
-#  define NATIVE 32
-#else
-#  define NATIVE 16
-#endif
 #define UNROLL _Pragma("GCC unroll 16")
 
 enum {

@@ -40,6 +40,17 @@ mx_isa_level mx_isa(void); /* isa.c: the best that this machine has */
 #  pragma clang diagnostic ignored "-Wpass-failed" /* loops that call libm stay as they are */
 #endif
 
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* Bytes of a register of the instruction set that a file is compiled for. */
+#if defined(__AVX512F__)
+#  define NATIVE 64
+#elif defined(__AVX2__)
+#  define NATIVE 32
+#else
+#  define NATIVE 16
+#endif
+
 /* n elements in a row: from in[0], in[1], ... to out. */
 typedef void (*mx_loop)(int64_t n, const void *const *in, void *out);
 

@@ -3,7 +3,6 @@
 #ifndef MX_SIMD_VECTOR_H
 #define MX_SIMD_VECTOR_H
 
-#define INLINE static inline __attribute__((always_inline, unused))
 #define UNROLL _Pragma("GCC unroll 16")
 
 #if defined(VECTOR_PLAIN)

@@ -18,15 +18,6 @@ CHOOSE(choose64, double, int64_t)
 
 /* -- rows that are chosen from column by column -------------------------------------------------------------------- */
 
-#define INLINE static inline __attribute__((always_inline, unused))
-
-#if defined(__AVX512F__)
-#  define NATIVE 64
-#elif defined(__AVX2__)
-#  define NATIVE 32
-#else
-#  define NATIVE 16
-#endif
 typedef float float_vector __attribute__((vector_size(NATIVE)));
 typedef double double_vector __attribute__((vector_size(NATIVE)));
 typedef int32_t float_mask __attribute__((vector_size(NATIVE)));
