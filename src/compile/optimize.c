@@ -3,7 +3,7 @@
  * They ask nothing of one another but run best in this order, each on what those before it made (optimize_impl.h):
  *
  *     inline       functions with derivatives of their own, branches whose index is known: their equations
- *     simplify     algebra that holds for every bit: x * 1, convert there and back, chains of reshapes and transpositions
+ *     simplify     algebra that holds for every bit: x * 1, convert there and back, chains of views
  *     reassociate  a sum of sums is one sum
  *     sink         conversions and functions go to where there are the fewest elements
  *     fold         what depends on constants alone, and is small, is computed now
