@@ -50,6 +50,8 @@ isa_sse2   :=
 isa_plain  :=
 isa_avx2   := -march=x86-64-v3
 isa_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
+# Matrix tiles, where the compiler knows them; gemm_bfloat.c asks for them, and the program for the machine's.
+AMX_FLAGS := $(if $(filter avx512,$(ISA)),$(shell f='-mamx-tile -mamx-bf16 -mavx512bf16'; $(CC) $$f -E -x c /dev/null >/dev/null 2>&1 && echo "$$f"))
 
 # -- files --------------------------------------------------------------------------------------------------------------
 
@@ -94,6 +96,7 @@ $(OBJ)/%.$(1).o: %.c $(BUILD)/flags
 	@echo '  CC    $$< ($(1))'
 	$$(Q)$$(CC) $$(SIMD_CFLAGS) -DMX_ISA=$(1) $$(isa_$(1)) -MMD -MP -c $$< -o $$@
 endef
+$(OBJ)/src/device/cpu/simd/gemm_bfloat.avx512.o: private isa_avx512 += $(AMX_FLAGS)
 $(foreach i,$(ISA),$(eval $(call simd_rule,$(i))))
 
 # The Lua sources and data sets as one C object.

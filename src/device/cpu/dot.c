@@ -129,7 +129,7 @@ static void result_axes(dot *d, const mx_params *p, const mx_aval *out, mx_dot_a
   free_axes(d->x.aval.ndim, &p->dot.x_contract, &p->dot.x_batch, &rows);
   free_axes(d->y.aval.ndim, &p->dot.y_contract, &p->dot.y_batch, &columns);
   mx_strides_contiguous(out, strides);
-  for (int i = 0; i < out->ndim; i++) strides[i] >>= d->of.size_log2;
+  for (int i = 0; i < out->ndim; i++) strides[i] >>= d->of.out_size_log2;
   d->of.outer.n = m->n = n->n = 0;
   for (int i = 0; i < p->dot.x_batch.n; i++, at++)
     add_axis(&d->of.outer, (mx_dot_axis){out->shape[at], step(d, &d->x, p->dot.x_batch.v[i]),
@@ -187,29 +187,43 @@ static bool make_readable(mx_ctx *c, dot *d, const mx_params *p, const mx_aval *
 static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
 
 static bool multiply(mx_ctx *c, dot *d, const mx_params *p, const mx_aval *out, char *to) {
-  mx_aval worked = *out;
   int dtype = d->of.dtype;
-  worked.dtype = (uint8_t)dtype;
-  return operand_convert(c, &d->x, dtype) && operand_convert(c, &d->y, dtype) && make_readable(c, d, p, &worked) &&
+  return operand_convert(c, &d->x, dtype) && operand_convert(c, &d->y, dtype) && make_readable(c, d, p, out) &&
          mx_dot_run(c, &d->of, d->x.t.data, d->y.t.data, to);
 }
 
-static void dot_set(dot *d, const mx_kernel_args *a) {
-  d->of.dtype = working_dtype(a->out[0].aval->dtype);
-  d->of.size = (int64_t)mx_itemsize(d->of.dtype);
+static void dot_set(dot *d, const mx_kernel_args *a, int dtype, int out_dtype) {
+  d->of.dtype = dtype, d->of.out_dtype = out_dtype;
+  d->of.size = (int64_t)mx_itemsize(dtype), d->of.out_size = (int64_t)mx_itemsize(out_dtype);
   d->of.size_log2 = __builtin_ctzll((unsigned long long)d->of.size);
+  d->of.out_size_log2 = __builtin_ctzll((unsigned long long)d->of.out_size);
   operand_set(&d->x, &a->in[0]);
   operand_set(&d->y, &a->in[1]);
+}
+
+/* Chooses the dtypes: bfloat16 where it can be multiplied as it lies, else the one that is worked in. */
+static void choose_dtypes(dot *d, const mx_kernel_args *a) {
+  const mx_aval *out = a->out[0].aval;
+  bool bfloat = a->in[0].aval->dtype == MLAX_BFLOAT16 && a->in[1].aval->dtype == MLAX_BFLOAT16;
+  if (bfloat && mx_bfloat_tiles(out->dtype)) {
+    dot_set(d, a, MLAX_BFLOAT16, out->dtype);
+    plan(d, a->p, out);
+    if (mx_dot_takes_bfloat(&d->of.form)) return;
+  }
+  dot_set(d, a, working_dtype(out->dtype), working_dtype(out->dtype));
+}
+
+static bool converts(const dot *d, const mx_kernel_args *a) {
+  return a->in[0].aval->dtype != d->of.dtype || a->in[1].aval->dtype != d->of.dtype ||
+         a->out[0].aval->dtype != d->of.out_dtype;
 }
 
 /* The form, where the operands can be read as they lie and nothing is converted. */
 bool mx_cpu_prepare_dot(mx_ctx *c, const mx_kernel_args *a, mx_arena *keep, const void **prepared) {
   dot d;
-  int dtype = working_dtype(a->out[0].aval->dtype);
-  bool converts = a->in[0].aval->dtype != dtype || a->in[1].aval->dtype != dtype || a->out[0].aval->dtype != dtype;
-  if (converts || a->in[0].aval->size == 0 || a->out[0].aval->size == 0) return true;
-  dot_set(&d, a);
-  if (!plan(&d, a->p, a->out[0].aval)) return true;
+  if (a->in[0].aval->size == 0 || a->out[0].aval->size == 0) return true;
+  choose_dtypes(&d, a);
+  if (converts(&d, a) || !plan(&d, a->p, a->out[0].aval)) return true;
   if (!mx_dot_reads(&d.of, &d.of.form, false) || !mx_dot_reads(&d.of, &d.of.form, true)) return true;
   mx_dot *to = mx_arena_alloc(c, keep, sizeof *to);
   if (to) *to = d.of;
@@ -225,11 +239,11 @@ bool mx_cpu_dot(mx_ctx *c, const mx_kernel_args *a) {
     memset(y->data, 0, mx_nbytes(y->aval));
     return true;
   }
-  mx_widened w;
+  mx_widened w = {.out = *y, .result = y};
   dot d;
-  dot_set(&d, a);
-  if (!mx_widen_result(c, y, &w)) return false;
-  bool ok = multiply(c, &d, a->p, y->aval, w.out.data);
+  choose_dtypes(&d, a);
+  if (d.of.out_dtype != y->aval->dtype && !mx_widen_result(c, y, &w)) return false;
+  bool ok = multiply(c, &d, a->p, w.out.aval, w.out.data);
   operand_free(c, &d.x);
   operand_free(c, &d.y);
   return mx_narrow(c, &w, ok);

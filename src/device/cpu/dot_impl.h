@@ -16,9 +16,9 @@ typedef struct mx_dot_axes {
 
 /* Products of one form, at places that outer axes run over. */
 typedef struct mx_dot {
-  int dtype; /* that is worked in */
-  int64_t size;
-  int size_log2;
+  int dtype, out_dtype; /* of the operands as they are multiplied, and of what is written */
+  int64_t size, out_size;
+  int size_log2, out_size_log2;
   mx_dot_axes outer;
   int64_t products; /* positions of the outer axes */
   mx_gemm form;     /* of each product; a, b, c are set for each */
@@ -37,6 +37,10 @@ typedef struct mx_dot_operand {
 bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out);
 /* The register tiles of this machine for a dtype; NULL: there are none. */
 const mx_gemm_loops *mx_own_tiles(int dtype);
+/* Those that multiply bfloat16 as it lies, and write this dtype; NULL: there are none. */
+const mx_gemm_loops *mx_bfloat_tiles(int out_dtype);
+/* Whether they are worth it for a product of this form. */
+bool mx_dot_takes_bfloat(const mx_gemm *f);
 /* Whether the loops that will be chosen can read an operand with these strides of its rows and columns. */
 bool mx_dot_reads(const mx_dot *d, const mx_gemm *form, bool second);
 

@@ -3,6 +3,7 @@
  *     integers, bool               own loops, exact (and for lengths that BLAS cannot count)
  *     floats                       own register tiles, and own loops for a matrix and a vector, where the machine has
  *                                  fused multiply-add
+ *     bfloat16                     matrix tiles, where the machine has them; else as float32, like float16
  *     elsewhere                    BLAS, each tile by one thread (its own threads are not used); vectors by own loops
  *
  * A vector times a matrix whose rows are dense is cut along them: each thread then reads memory from end to end.
@@ -19,6 +20,8 @@
 #define BLAS_PARTS 4                   /* into which a product is cut for it, whatever the threads */
 #define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
 #define GEMV_NS    0.015               /* a byte of a matrix, times a vector */
+#define BFLOAT_NS  0.0025              /* a multiplication in matrix tiles, */
+#define BFLOAT_LEAST 4096              /* of which there must be so many to be worth it */
 
 typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
 
@@ -52,9 +55,22 @@ const mx_gemm_loops *mx_own_tiles(int dtype) {
   return loops && loops->multiply ? loops : NULL;
 }
 
+const mx_gemm_loops *mx_bfloat_tiles(int out_dtype) {
+  if ((out_dtype != MLAX_BFLOAT16 && out_dtype != MLAX_FLOAT32) || !mx_has_matrix_tiles()) return NULL;
+  const mx_gemm_loops *loops = MX_SIMD_PICK(mx_gemm_table)->bfloat[out_dtype == MLAX_FLOAT32];
+  return loops->multiply ? loops : NULL;
+}
+
+bool mx_dot_takes_bfloat(const mx_gemm *f) { return work_of(f) >= BFLOAT_LEAST; }
+
+static const mx_gemm_loops *loops_of(const mx_dot *d) {
+  return d->dtype == MLAX_BFLOAT16 ? mx_bfloat_tiles(d->out_dtype) : mx_own_tiles(d->dtype);
+}
+
 /* Depends on lengths alone: packing an operand only makes them grow. */
 static method choose(const mx_dot *d, const mx_gemm *f) {
   if (!mx_is_float(d->dtype)) return USE_ROWS;
+  if (d->dtype == MLAX_BFLOAT16) return USE_TILES;
   if (mx_own_tiles(d->dtype)) return f->m == 1 || f->n == 1 ? USE_GEMV : USE_TILES;
   return blas_counts(f) && f->m > 1 && f->n > 1 ? USE_BLAS : USE_ROWS;
 }
@@ -130,7 +146,7 @@ static mx_gemm product_at(const job *j, int64_t position) {
   }
   g.a = j->x + x * d->size;
   g.b = j->y + y * d->size;
-  g.c = j->out + out * d->size;
+  g.c = j->out + out * d->out_size;
   return g;
 }
 
@@ -188,6 +204,7 @@ static size_t scratch_bytes(const job *j) {
 }
 
 static double ns_per_work(const job *j) {
+  if (j->d->dtype == MLAX_BFLOAT16) return BFLOAT_NS;
   switch (j->use) {
   case USE_ROWS: return 0.25;
   case USE_GEMV: return GEMV_NS * (double)j->d->size;
@@ -267,7 +284,7 @@ bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *
   job j = {.d = d, .x = x, .y = y, .out = out, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
   double work = work_of(&d->form);
   if (cuts_k(d, &d->form)) return run_parts(c, d, x, y, out);
-  if (j.use == USE_TILES || j.use == USE_GEMV) j.loops = mx_own_tiles(d->dtype);
+  if (j.use == USE_TILES || j.use == USE_GEMV) j.loops = loops_of(d);
   j.row_unit = j.use == USE_TILES ? j.loops->row_unit : 16;
   j.column_unit = j.use == USE_TILES ? j.loops->column_unit : 16;
   int64_t units = d->products * ceil_div(d->form.m, j.row_unit) * ceil_div(d->form.n, j.column_unit);

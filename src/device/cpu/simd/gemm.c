@@ -36,6 +36,7 @@ BY_ROWS(gemm_double, double, +, TERM)
 
 const mx_gemm_table MX_SIMD(mx_gemm_table) = {
     .tiles = {[MLAX_FLOAT32] = &MX_SIMD(mx_gemm_float), [MLAX_FLOAT64] = &MX_SIMD(mx_gemm_double)},
+    .bfloat = {&MX_SIMD(mx_gemm_bfloat), &MX_SIMD(mx_gemm_bfloat_wide)},
     .rows = {[MLAX_BOOL] = gemm_bool,
              [MLAX_INT8] = gemm_8,
              [MLAX_INT16] = gemm_16,

@@ -19,7 +19,7 @@ typedef struct mx_gemm_epilogue {
   void *arg;
 } mx_gemm_epilogue;
 
-/* c[m,n] = a[m,k] b[k,n]; add: floats alone, c += a b */
+/* c[m,n] = a[m,k] b[k,n]; add: float32 and float64 alone, c += a b */
 struct mx_gemm {
   int64_t m, n, k;
   const char *a, *b;
@@ -66,12 +66,15 @@ typedef struct mx_gemm_loops {
 
 typedef struct mx_gemm_table {
   const mx_gemm_loops *tiles[MX_DTYPE_COUNT]; /* floats: float32 and float64 */
+  const mx_gemm_loops *bfloat[2];             /* of bfloat16; c is bfloat16, or float32. mx_has_matrix_tiles() first */
   /* by dtype: integers wrap, bool is or of ands; b_col is 1 (or n is) */
   void (*rows[MX_DTYPE_COUNT])(const mx_gemm *g, mx_tile t);
 } mx_gemm_table;
 
 MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_float);
 MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_double);
+MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_bfloat);
+MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_bfloat_wide);
 MX_SIMD_DECLARE(mx_gemm_table, mx_gemm_table);
 
 #endif

@@ -19,6 +19,8 @@
 
 typedef enum { MX_ISA_BASE, MX_ISA_AVX2, MX_ISA_AVX512 } mx_isa_level;
 mx_isa_level mx_isa(void); /* isa.c: the best that this machine has */
+/* isa.c: bfloat16 matrix tiles (AMX), and the system lets this process use them; with MX_ISA_AVX512 alone. */
+bool mx_has_matrix_tiles(void);
 
 #define MX_JOIN_(a, b) a##_##b
 #define MX_JOIN(a, b)  MX_JOIN_(a, b)
