@@ -1,6 +1,6 @@
-/* gemm_bfloat.c: products of bfloat16 matrices by matrix tiles (AMX), where the compiler knows them; whether the machine
- * has them is asked in isa.c. One instruction multiplies 16 x 32 elements of a with 32 x 16 of b and adds the products
- * to 16 x 16 sums in float32.
+/* gemm_bfloat.c: products of bfloat16 matrices by matrix tiles (AMX), where the compiler knows them; whether the
+ * machine has them is asked in isa.c. One instruction multiplies 16 x 32 elements of a with 32 x 16 of b and adds the
+ * products to 16 x 16 sums in float32.
  *
  * Both operands are packed into tiles of 1 KB, two by two: a's hold 16 rows of 32 k, b's 16 pairs of k, each of 16
  * columns. A block of c, four tiles of sums, stays in registers while k runs. Around it stand:
@@ -23,15 +23,15 @@
 #  define UNROLL _Pragma("GCC unroll 16")
 
 enum {
-  SIDE = 16,              /* rows of a tile, columns of b's */
-  STEP = 32,              /* k of a tile */
-  TILE = SIDE * STEP,     /* its elements */
-  BLOCK = 2 * SIDE,       /* rows and columns of a block */
-  SUMS = BLOCK * BLOCK,   /* of a block */
-  HEIGHT = 512,           /* rows of c, */
-  WIDTH = 4096,           /* columns whose sums are kept, */
-  DEPTH = 1024,            /* and k that are worked on together: multiples of BLOCK and STEP */
-  STRETCH = 2, /* steps, between which b is packed */
+  SIDE = 16,            /* rows of a tile, columns of b's */
+  STEP = 32,            /* k of a tile */
+  TILE = SIDE * STEP,   /* its elements */
+  BLOCK = 2 * SIDE,     /* rows and columns of a block */
+  SUMS = BLOCK * BLOCK, /* of a block */
+  HEIGHT = 512,         /* rows of c, */
+  WIDTH = 4096,         /* columns whose sums are kept, */
+  DEPTH = 1024,         /* and k that are worked on together: multiples of BLOCK and STEP */
+  STRETCH = 2,          /* steps, between which b is packed */
   AHEAD = 4
 };
 
@@ -76,98 +76,103 @@ INLINE void turn(__m512i v[SIDE]) {
   }
 }
 
-/* Lines that are dense in k. */
-INLINE void load_lines(const piece *p, const int64_t lines, const int64_t depth, __m512i v[SIDE]) {
-  __mmask32 mask = depth < STEP ? ((__mmask32)1 << depth) - 1 : (__mmask32)-1;
+INLINE void turn_tile(uint16_t *tile) {
+  __m512i v[SIDE];
+  UNROLL for (int i = 0; i < SIDE; i++) v[i] = _mm512_load_si512(tile + i * STEP);
+  turn(v);
+  UNROLL for (int i = 0; i < SIDE; i++) _mm512_store_si512(tile + i * STEP, v[i]);
+}
+
+/* Of a tile, from lines that are dense in k. */
+INLINE void pack_lines(const piece *p, const int64_t lines, const int64_t depth, const bool turned, uint16_t *to) {
+  const __mmask32 mask = depth < STEP ? ((__mmask32)1 << depth) - 1 : (__mmask32)-1;
+  __m512i v[SIDE];
   UNROLL for (int i = 0; i < SIDE; i++) v[i] =
       i < lines ? _mm512_maskz_loadu_epi16(mask, p->at + i * p->line) : _mm512_setzero_si512();
-}
-
-INLINE __m512i load_row(const piece *p, int64_t k, __mmask16 mask, const int64_t depth) {
-  return k < depth ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p->at + k * p->k)) : _mm512_setzero_si512();
-}
-
-/* Pairs of rows that are dense in lines. */
-INLINE void load_pairs(const piece *p, const int64_t lines, const int64_t depth, __m512i v[SIDE]) {
-  __mmask16 mask = (__mmask16)((1u << lines) - 1);
-  UNROLL for (int i = 0; i < SIDE; i++) v[i] = _mm512_or_si512(
-      load_row(p, 2 * i, mask, depth), _mm512_slli_epi32(load_row(p, 2 * i + 1, mask, depth), 16));
-}
-
-/* Neither is dense: copied into a tile. */
-static void spread(const piece *p, uint16_t *to) {
-  memset(to, 0, TILE * sizeof *to);
-  for (int64_t i = 0; i < p->lines; i++)
-    for (int64_t k = 0; k < p->depth; k++) to[i * STEP + k] = p->at[i * p->line + k * p->k];
-}
-
-INLINE void store_tile(__m512i v[SIDE], const bool turned, uint16_t *to) {
   if (turned) turn(v);
   UNROLL for (int i = 0; i < SIDE; i++) _mm512_store_si512(to + i * STEP, v[i]);
 }
 
-/* At most a tile, as one. */
-INLINE void pack_tile(const piece *p, const int64_t lines, const int64_t depth, const bool by_rows, const bool pairs, uint16_t *to) {
-  __m512i v[SIDE];
-  if (by_rows) load_pairs(p, lines, depth, v);
-  else load_lines(p, lines, depth, v);
-  store_tile(v, by_rows != pairs, to);
+/* Of a tile or two, from rows that are dense in lines: two rows become pairs. */
+INLINE void pack_rows(const piece *p, const int64_t lines, const int64_t depth, uint16_t *to) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i low =
+      _mm512_add_epi32(_mm512_or_si512(lanes, _mm512_slli_epi32(lanes, 16)), _mm512_set1_epi32(STEP << 16));
+  const __m512i zero = _mm512_setzero_si512(), high = _mm512_add_epi16(low, _mm512_set1_epi16(SIDE));
+  const __mmask32 mask = lines < BLOCK ? ((__mmask32)1 << lines) - 1 : (__mmask32)-1;
+  UNROLL for (int i = 0; i < SIDE; i++, to += STEP) {
+    const uint16_t *at = p->at + 2 * i * p->k;
+    __m512i v = 2 * i < depth ? _mm512_maskz_loadu_epi16(mask, at) : zero;
+    __m512i w = 2 * i + 1 < depth ? _mm512_maskz_loadu_epi16(mask, at + p->k) : zero;
+    _mm512_store_si512(to, _mm512_permutex2var_epi16(v, low, w));
+    if (lines > SIDE) _mm512_store_si512(to + TILE, _mm512_permutex2var_epi16(v, high, w));
+  }
+}
+
+/* Neither is dense: copied into a tile. */
+static void spread(const piece *p, int64_t lines, int64_t depth, uint16_t *to) {
+  memset(to, 0, TILE * sizeof *to);
+  for (int64_t i = 0; i < lines; i++)
+    for (int64_t k = 0; k < depth; k++) to[i * STEP + k] = p->at[i * p->line + k * p->k];
 }
 
 INLINE void fetch(const uint16_t *at, int64_t step, int64_t n) {
   for (int64_t i = 0; i < n; i++) __builtin_prefetch(at + i * step, 0, 2);
 }
 
-static int64_t tiles_of(const piece *p) { return (p->depth + STEP - 1) / STEP << (p->lines > SIDE); }
+static int64_t steps_of(const piece *p) { return (p->depth + STEP - 1) / STEP; }
 
-/* A piece has at most BLOCK lines and becomes [step of k][2][TILE]; tiles without lines are left out. This packs the
- * i-th tile, and brings one that follows into the cache. */
-INLINE void pack_one(const piece *p, int64_t i, const bool pairs, uint16_t *to) {
-  const int64_t two = p->lines > SIDE, k = (i >> two) * STEP, line = (i & two) * SIDE;
-  const bool by_rows = p->k != 1 && p->line == 1;
-  piece t = {p->at + line * p->line + k * p->k, p->line, p->k, lesser(p->lines - line, SIDE),
-             lesser(p->depth - k, STEP)};
-  const bool whole = t.lines == SIDE && t.depth == STEP;
-  to += i * TILE;
-  if (by_rows) {
-    if (!line && k + (AHEAD + 1) * STEP <= p->depth) fetch(t.at + AHEAD * STEP * p->k, p->k, STEP);
-    if (whole) pack_tile(&t, SIDE, STEP, true, pairs, to);
-    else pack_tile(&t, t.lines, t.depth, true, pairs, to);
-  } else if (p->k == 1) {
-    if (k + AHEAD * STEP < p->depth) fetch(t.at + AHEAD * STEP, p->line, t.lines);
-    if (whole) pack_tile(&t, SIDE, STEP, false, pairs, to);
-    else pack_tile(&t, t.lines, t.depth, false, pairs, to);
-  } else {
-    spread(&t, to);
-    pack_tile(&(piece){.at = to, .line = STEP}, SIDE, STEP, false, pairs, to);
+/* A piece becomes [step of k][2][TILE]; tiles without lines are left out. This packs the tiles of a step, and brings
+ * those of a step that follows into the cache. */
+INLINE void pack_step(const piece *of, int64_t step, const bool pairs, uint16_t *to) {
+  const int64_t n = of->lines, depth = lesser(of->depth - step * STEP, STEP);
+  const bool whole = n == BLOCK && depth == STEP, ahead = (step + AHEAD) * STEP + STEP <= of->depth;
+  piece p = *of;
+  p.at += step * STEP * p.k, to += step * (n > SIDE ? 2 * TILE : TILE);
+  if (p.k != 1 && p.line == 1) {
+    if (ahead) fetch(p.at + AHEAD * STEP * p.k, p.k, STEP);
+    if (whole) pack_rows(&p, BLOCK, STEP, to);
+    else pack_rows(&p, n, depth, to);
+    for (int64_t i = 0; !pairs && i < n; i += SIDE, to += TILE) turn_tile(to);
+    return;
+  }
+  if (ahead && p.k == 1) fetch(p.at + AHEAD * STEP, p.line, n);
+  for (int64_t i = 0; i < n; i += SIDE, to += TILE, p.at += SIDE * p.line) {
+    const int64_t lines = lesser(n - i, SIDE);
+    if (whole && p.k == 1) pack_lines(&p, SIDE, STEP, pairs, to);
+    else if (p.k == 1) pack_lines(&p, lines, depth, pairs, to);
+    else {
+      spread(&p, lines, depth, to);
+      if (pairs) turn_tile(to);
+    }
   }
 }
 
 static __attribute__((noinline)) void pack_a(const piece *p, uint16_t *to) {
-  int64_t tiles = tiles_of(p);
-  for (int64_t i = 0; i < tiles; i++) pack_one(p, i, false, to);
+  int64_t steps = steps_of(p);
+  for (int64_t i = 0; i < steps; i++) pack_step(p, i, false, to);
 }
 
 /* A panel of b that is packed while the blocks of another are computed: the arithmetic hides the way to memory. */
 typedef struct feed {
   piece p; /* without lines: there is none */
   uint16_t *to;
-  int64_t done, tiles; /* packed, of all */
+  int64_t done, steps; /* packed, of all */
   int64_t spent, all;  /* steps that are computed, of all */
 } feed;
 
-static feed feed_of(piece p, uint16_t *to, int64_t steps) {
-  return (feed){.p = p, .to = to, .tiles = tiles_of(&p), .all = steps};
+static feed feed_of(piece p, uint16_t *to, int64_t all) {
+  return (feed){.p = p, .to = to, .steps = steps_of(&p), .all = all};
 }
 
 static __attribute__((noinline)) void feed_till(feed *f, int64_t till) {
-  for (; f->done < till; f->done++) pack_one(&f->p, f->done, true, f->to);
+  for (; f->done < till; f->done++) pack_step(&f->p, f->done, true, f->to);
 }
 
 /* After so many steps. */
 INLINE void feed_some(feed *f, int64_t steps) {
   f->spent += steps;
-  if (f->done * f->all < f->tiles * f->spent) feed_till(f, (f->tiles * f->spent + f->all - 1) / f->all);
+  if (f->done * f->all < f->steps * f->spent) feed_till(f, (f->steps * f->spent + f->all - 1) / f->all);
 }
 
 /* -- registers ----------------------------------------------------------------------------------------------------- */
@@ -184,8 +189,8 @@ static const tile_shapes all_whole __attribute__((aligned(64))) = {
 enum { ROW_BYTES = BLOCK * sizeof(float) };
 
 /* Adds to the sums, or begins them. The compiler does not see what the tiles read. */
-INLINE void block(const uint16_t *a, const uint16_t *b, int64_t steps, float *sums, bool add, feed *f,
- const bool tall,                  const bool wide) {
+INLINE void block(const uint16_t *a, const uint16_t *b, int64_t steps, float *sums, bool add, feed *f, const bool tall,
+                  const bool wide) {
   float *below = sums + SIDE * BLOCK;
   __asm__ volatile("" ::: "memory");
   if (add) {
@@ -318,7 +323,7 @@ static void part(const work *w, mx_tile t, int64_t k) {
     pack_a(&a, w->a + packed(m - t.m0, depth));
   }
   feed f = feed_of(piece_of_b(w, t, t.n0, k), w->b[0], steps);
-  feed_till(&f, f.tiles);
+  feed_till(&f, f.steps);
   for (int64_t n = t.n0, i = 1; n < t.n1; n += BLOCK, i ^= 1) {
     const uint16_t *b = f.to;
     f = feed_of(piece_of_b(w, t, n + BLOCK, k), w->b[i], steps);
@@ -329,7 +334,8 @@ static void part(const work *w, mx_tile t, int64_t k) {
 static void multiply(const mx_gemm *g, mx_tile t, void *scratch, bool wide) {
   work w = {.g = g, .wide = wide, .sums = scratch};
   set_lengths(&w, t);
-  w.a = (uint16_t *)(w.sums + sums_of(&w)), w.b[0] = w.a + packed(w.height, w.depth), w.b[1] = w.b[0] + packed(BLOCK, w.depth);
+  w.a = (uint16_t *)(w.sums + sums_of(&w)), w.b[0] = w.a + packed(w.height, w.depth),
+  w.b[1] = w.b[0] + packed(BLOCK, w.depth);
   _tile_loadconfig(&all_whole);
   for (int64_t m = t.m0; m < t.m1; m += w.height)
     for (int64_t n = t.n0; n < t.n1; n += w.width)
