@@ -15,13 +15,13 @@
 
 #include <cblas.h>
 
-#define MANY_ROWS  20                  /* units of rows that are cut before the columns are */
-#define TILE_WORK  ((double)(1 << 30)) /* multiplications of a tile, at most */
-#define BLAS_PARTS 4                   /* into which a product is cut for it, whatever the threads */
-#define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
-#define GEMV_NS    0.015               /* a byte of a matrix, times a vector */
-#define BFLOAT_NS  0.0025              /* a multiplication in matrix tiles, */
-#define BFLOAT_LEAST 4096              /* of which there must be so many to be worth it */
+#define MANY_ROWS    20                  /* units of rows that are cut before the columns are */
+#define TILE_WORK    ((double)(1 << 30)) /* multiplications of a tile, at most */
+#define BLAS_PARTS   4                   /* into which a product is cut for it, whatever the threads */
+#define ROUND_WORK   ((double)(1 << 30)) /* multiplications of a round, for each thread */
+#define GEMV_NS      0.015               /* a byte of a matrix, times a vector */
+#define BFLOAT_NS    0.0025              /* a multiplication in matrix tiles, */
+#define BFLOAT_LEAST 4096                /* of which there must be so many to be worth it */
 
 typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
 

@@ -32,7 +32,8 @@ static bool knows_tiles(void) {
   return tiles && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX512_BF16);
 }
 
-/* Linux saves the tiles of a process only after it has asked for that. */
+/* Linux saves the tiles of a process only after it has asked for that; it refuses where a stack for signals is too
+ * small to save them on. */
 static bool may_use_tiles(void) {
 #  if defined(__linux__) && defined(SYS_arch_prctl)
   enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };

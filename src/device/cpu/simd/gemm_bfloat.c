@@ -6,12 +6,14 @@
  * columns. A block of c, four tiles of sums, stays in registers while k runs. Around it stand:
  *
  *     HEIGHT rows of c
- *       columns of c              whose sums fill a part of the second cache, where k has several parts
+ *       WIDTH columns             whose sums are kept, where k has several parts
  *         DEPTH of k              a's block, HEIGHT x DEPTH, is packed        second cache
- *           BLOCK columns         b's panel, DEPTH x BLOCK, is packed         first cache
+ *           BLOCK columns         b's panel, DEPTH x BLOCK, is packed         second cache, nearly the first
  *             BLOCK rows          registers
  *
- * What lacks in a tile is filled with zeros in both operands, so it adds 0 * 0.
+ * The next panel is packed while the blocks of one are computed: a step of its k now and then, so that the arithmetic,
+ * which goes on by itself meanwhile, hides the way to memory. What lacks in a tile is filled with zeros in both
+ * operands, so it adds 0 * 0.
  *
  * The order of additions depends on k alone: however c is cut into tiles, the bits are the same. Subnormals count as
  * zero, as they do in all kernels. */
@@ -32,7 +34,7 @@ enum {
   WIDTH = 4096,         /* columns whose sums are kept, */
   DEPTH = 1024,         /* and k that are worked on together: multiples of BLOCK and STEP */
   STRETCH = 2,          /* steps, between which b is packed */
-  AHEAD = 4
+  AHEAD = 4             /* steps that memory is asked for before they are packed */
 };
 
 static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -153,7 +155,7 @@ static __attribute__((noinline)) void pack_a(const piece *p, uint16_t *to) {
   for (int64_t i = 0; i < steps; i++) pack_step(p, i, false, to);
 }
 
-/* A panel of b that is packed while the blocks of another are computed: the arithmetic hides the way to memory. */
+/* A panel of b that is packed while the blocks of another are computed. */
 typedef struct feed {
   piece p; /* without lines: there is none */
   uint16_t *to;
