@@ -19,7 +19,7 @@
  * zero, as they do in all kernels. */
 #include "gemm.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BF16__) /* gcc, clang */
 #  include <immintrin.h>
 
 #  define UNROLL _Pragma("GCC unroll 16")
