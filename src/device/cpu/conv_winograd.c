@@ -44,6 +44,7 @@ typedef struct job {
   int n_chunks;
   char *scratch;
   size_t each, m_at, pack_at;
+  mx_after *after; /* result; NULL: nothing, or the caller does it */
 } job;
 
 static bool is_plain(const side *s) { return s->stride == 1 && s->dilation == 1; }
@@ -192,19 +193,39 @@ static void gradient_task(const job *j, int64_t slice, char *scratch) {
   }
 }
 
+/* Where something is done to the result afterwards, blocks of a task are whole lines of tiles: whole rows of the
+ * result. Their length stays a multiple of what the loops like, if that leaves some lines. */
+static void cut_lines(job *j) {
+  int64_t line = j->tiles_w, unit = line;
+  while (unit % 12) unit += line;
+  if (j->block < line || !(j->after = take_after(j->v, j->outs))) return;
+  j->block = j->block >= unit ? j->block / unit * unit : j->block / line * line;
+}
+
+/* Elements of the result before this tile, the first of a line. */
+static int64_t elements_before(const job *j, int64_t tile) {
+  int64_t lines = lesser(tile, j->tiles) / j->tiles_w, rows = lines / j->tiles_h * j->y_h + lines % j->tiles_h * 2;
+  return rows * j->y_w * j->outs;
+}
+
 /* -- all tasks ----------------------------------------------------------------------------------------------------- */
 
 static void run_chunk(void *arg, int i) {
   const job *j = arg;
   int64_t lo = j->count * i / j->n_chunks, hi = j->count * (i + 1) / j->n_chunks;
-  for (int64_t t = j->first + lo; t < j->first + hi; t++)
+  mx_finished f = {.after = j->after};
+  for (int64_t t = j->first + lo; t < j->first + hi; t++) {
     (j->slices ? gradient_task : result_task)(j, t, j->scratch + j->each * (size_t)i);
+    if (f.after) mx_finished_add(&f, elements_before(j, t * j->block), elements_before(j, (t + 1) * j->block));
+  }
+  mx_finished_flush(&f);
 }
 
 static bool run_tasks(mx_ctx *c, job *j) {
   int64_t tasks = j->slices ? j->slices : ceil_div(j->tiles, j->block);
   double work = 16.0 * (double)(j->tiles * j->in) * (double)j->outs / (double)tasks;
-  j->n_chunks = mx_chunks(c->engine, tasks, 0.02 * work);
+  double after = j->after ? 4 * j->after->ns * (double)(j->block * j->outs) : 0;
+  j->n_chunks = mx_chunks(c->engine, tasks, 0.02 * work + after);
   size_t n = (size_t)j->n_chunks;
   if (!(j->scratch = mx_scratch(c, j->each * n))) return false;
   int64_t round = greater(1, (int64_t)(ROUND_WORK / work < 1e6 ? ROUND_WORK / work : 1e6)) * j->n_chunks;
@@ -244,6 +265,7 @@ static bool run_result(mx_ctx *c, conv *v, bool *done) {
   j.y = v->out, j.y_n = v->y_batch, j.y_row = h->y, j.y_col = w->y;
   j.in = v->in, j.outs = v->outs, j.g = g;
   set_tiles(&j);
+  cut_lines(&j);
   j.u = mx_scratch(c, u_bytes);
   if (j.u) j.loops->kernel(j.g, j.in * j.outs, j.u);
   *done = j.u && run_tasks(c, &j);
