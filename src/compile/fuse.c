@@ -7,11 +7,9 @@
  * A group may have rows: sums (products, extremes) over the last axes are values of one element a row, and what is made
  * of those, repeated over their rows, may join again: a softmax or a layer norm is one pass over rows.
  *
- * A group without rows may have a head: the product or convolution whose result it reads, element by element. Then it
- * is done to each part of that result while a cache holds it.
- *
  * Equations are taken in order; each joins the groups of its operands where that makes no cycle: no way from the union
- * through an equation outside back into it. Then the groups are put in order, each as early as its last equation asks.
+ * through an equation outside back into it. Then the groups are put in order, each as early as its last equation asks,
+ * and take in the products that they read (epilogue.c).
  */
 #include "plan_impl.h"
 
@@ -37,7 +35,6 @@ typedef struct fusing {
   int32_t *tail, *size;      /* by group: its last member, how many they are */
   int32_t *reader;           /* by variable: the last equation so far that reads it, or -1 */
   int64_t *elements, *cols;  /* by group: of its full values; of a row, or 0 */
-  int32_t *head;             /* by group: its product, or -1 */
   int32_t *seen, *stack;
   int32_t stamp;
 } fusing;
@@ -255,69 +252,11 @@ static void join_readers(fusing *f, int32_t i) {
 static void start_group(fusing *f, int32_t i) {
   const mx_eqn *e = &f->p->eqns[i];
   f->group[i] = f->tail[i] = i;
-  f->next[i] = f->head[i] = -1;
+  f->next[i] = -1;
   f->size[i] = 1;
   bool fold = e->n_in == 1 && e->n_out == 1 && is_fold(f, e) && may_join(f->p, e);
   f->cols[i] = fold ? link_width(f->p, e, 0) : 0;
   f->elements[i] = fold ? f->p->avals[e->in[0]]->size : e->n_out ? f->p->avals[e->out]->size : 0;
-}
-
-/* -- products ------------------------------------------------------------------------------------------------------ */
-
-static bool is_product(const mx_program *p, const mx_eqn *e) {
-  if (e->prim->id != MX_PRIM_dot_general && e->prim->id != MX_PRIM_conv) return false;
-  const mx_aval *out = p->avals[e->out];
-  return out->size > 0 && (out->dtype == MLAX_FLOAT32 || out->dtype == MLAX_FLOAT64);
-}
-
-/* The equation that computes v, or what v is a view of; -1: none does. */
-static int32_t computed_by(const fusing *f, int32_t v) {
-  int32_t i = f->producer[v];
-  while (i >= 0 && f->p->eqns[i].prim->view && f->p->eqns[i].n_in > 0) i = f->producer[f->p->eqns[i].in[0]];
-  return i;
-}
-
-/* Whether the member of group g can be computed behind product i: what else it reads is there before. So the product is
- * not put off, and its operands live no longer than they did. */
-static bool may_follow(const fusing *f, int32_t g, const mx_eqn *e, int32_t i) {
-  bool alias = mx_eqn_is_alias(f->p, e), late = e->late && !f->p->eqns[i].late;
-  if (!alias && !mx_cpu_is_elementwise(e->prim)) return false;
-  for (int k = 0; k < e->n_in; k++) {
-    int32_t from = f->producer[e->in[k]];
-    if (from == i && late) return false;
-    if (from >= 0 && from != i && f->group[from] != g && computed_by(f, e->in[k]) > i) return false;
-  }
-  return true;
-}
-
-static bool is_member(const fusing *f, int32_t v, int32_t g) {
-  return f->producer[v] >= 0 && f->group[f->producer[v]] == g;
-}
-
-static bool takes_product(fusing *f, int32_t g, int32_t i) {
-  const mx_eqn *product = &f->p->eqns[i];
-  bool computes = false;
-  if (f->cols[g] || f->head[g] >= 0 || f->elements[g] != f->p->avals[product->out]->size) return false;
-  for (int k = 0; k < product->n_in; k++)
-    if (is_member(f, product->in[k], g)) return false;
-  for (int32_t m = g; m >= 0; m = f->next[m]) {
-    if (!may_follow(f, g, &f->p->eqns[m], i)) return false;
-    computes |= !mx_eqn_is_alias(f->p, &f->p->eqns[m]);
-  }
-  return computes && !makes_cycle(f, g, i);
-}
-
-/* The first of its readers that can be done behind it takes the product into its group. Products are taken from the
- * last to the first, so that of several in one group the last is its head. */
-static void join_product(fusing *f, int32_t i) {
-  if (!is_product(f->p, &f->p->eqns[i])) return;
-  for (int32_t k = f->use_start[i]; k < f->use_start[i + 1]; k++) {
-    int32_t g = f->group[f->uses[k]], first = g < i ? g : i;
-    if (!takes_product(f, g, i)) continue;
-    f->elements[first] = f->elements[g], f->cols[first] = 0, f->head[first] = i;
-    append_members(f, first, g < i ? i : g);
-    return;
-  }
 }
 
 /* -- order --------------------------------------------------------------------------------------------------------- */
@@ -335,7 +274,7 @@ static void emit(fusing *f, int32_t g) {
   qsort(o->eqns + first, (size_t)(o->n_eqn - first), sizeof *o->eqns, by_number);
   o->elements[o->n_group] = f->elements[g];
   o->cols[o->n_group] = f->cols[g];
-  o->head[o->n_group] = f->head[g];
+  o->head[o->n_group] = -1;
   o->ends[o->n_group++] = o->n_eqn;
 }
 
@@ -366,6 +305,8 @@ static void put_in_order(fusing *f) {
   f->stamp++;
   for (int32_t i = 0; i < f->p->n_eqn; i++)
     if (--f->size[f->group[i]] == 0 && f->seen[f->group[i]] != f->stamp) emit_with_needs(f, f->group[i]);
+  for (int32_t g = 0, k = 0; g < f->f->n_group; g++)
+    for (; k < f->f->ends[g]; k++) f->group[f->f->eqns[k]] = g; /* by its place, from now on */
 }
 
 /* -- the pass ------------------------------------------------------------------------------------------------------ */
@@ -412,7 +353,6 @@ static bool reserve(fusing *f, mx_arena *memory, mx_arena *keep) {
              {&f->next, n, memory},
              {&f->tail, n, memory},
              {&f->size, n, memory},
-             {&f->head, n, memory},
              {&f->seen, n, memory},
              {&f->stack, operands, memory},
              {&f->f->eqns, n, keep},
@@ -451,9 +391,9 @@ bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, bool headed, mx_arena 
       if (joined) join_operands(&f, i);
       if (joined) join_readers(&f, i);
     }
-    for (int32_t i = p->n_eqn - 1; headed && i >= 0; i--) join_product(&f, i);
-    find_outside_uses(&f);
     put_in_order(&f);
+    if (headed) mx_fuse_products(p, out, f.producer, f.group, f.reader);
+    find_outside_uses(&f);
   }
   mx_arena_release(&memory);
   return ok;

@@ -57,6 +57,9 @@ typedef struct mx_fusion {
 /* The groups of a program, in `keep`. joined: of several elementwise equations; headed: with the product that they
  * read. */
 bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, bool headed, mx_arena *keep, mx_fusion *out);
+/* Products become the heads of groups that read them. By variable: its equation, -1: none has it; by equation: its
+ * group, which changes; by variable: scratch. (epilogue.c) */
+void mx_fuse_products(const mx_program *p, mx_fusion *f, const int32_t *producer, int32_t *group, int32_t *scratch);
 /* Whether an equation's result is its first operand's elements in the same order, or (broadcast) repeated. */
 bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e);
 /* Whether it joins all rows of its group: a result that no member reads. */
