@@ -20,6 +20,7 @@ enum {
   MOST = 128 * 128,     /* of a gradient */
   LEAST_TILES = 32,
   BLOCK = 512 * 1024, /* bytes of v and m */
+  UNIT = 12,          /* tiles; blocks are multiples */
   SLICES = 8,         /* of a gradient */
   PAD = 16            /* elements between points, so that not all of them fall into one set of a cache */
 };
@@ -193,13 +194,14 @@ static void gradient_task(const job *j, int64_t slice, char *scratch) {
   }
 }
 
-/* Where something is done to the result afterwards, blocks of a task are whole lines of tiles: whole rows of the
- * result. Their length stays a multiple of what the loops like, if that leaves some lines. */
+/* Where something is done to the result afterwards, a task's blocks are whole lines of tiles: whole rows of the result.
+ * Unless their tiles fill the loops, which take UNIT at a time, too badly. */
 static void cut_lines(job *j) {
   int64_t line = j->tiles_w, unit = line;
-  while (unit % 12) unit += line;
-  if (j->block < line || !(j->after = take_after(j->v, j->outs))) return;
-  j->block = j->block >= unit ? j->block / unit * unit : j->block / line * line;
+  while (unit % UNIT) unit += line;
+  int64_t block = j->block >= unit ? j->block / unit * unit : j->block / line * line;
+  bool fills = block > 0 && ceil_div(block, UNIT) * UNIT - block <= block / 20;
+  if (fills && (j->after = take_after(j->v, j->outs))) j->block = block;
 }
 
 /* Elements of the result before this tile, the first of a line. */
@@ -247,8 +249,8 @@ static void set_tiles(job *j) {
   j->products = MX_SIMD_PICK(mx_products_float);
   j->sums = mx_own_tiles(MLAX_FLOAT32);
   j->tiles_h = ceil_div(j->y_h, 2), j->tiles_w = ceil_div(j->y_w, 2), j->tiles = j->n * j->tiles_h * j->tiles_w;
-  j->block = greater(24, BLOCK / (MX_POINTS * (int64_t)sizeof(float) * (j->in + j->outs)) / 12 * 12);
-  j->block = lesser(j->block, greater(24, ceil_div(j->tiles, 16 * 12) * 12)); /* tasks for many threads */
+  j->block = greater(24, BLOCK / (MX_POINTS * (int64_t)sizeof(float) * (j->in + j->outs)) / UNIT * UNIT);
+  j->block = lesser(j->block, greater(24, ceil_div(j->tiles, 16 * UNIT) * UNIT)); /* tasks for many threads */
   j->m_at = aligned((size_t)(MX_POINTS * (j->block * j->in + PAD)) * sizeof(float));
   j->pack_at = j->m_at + aligned((size_t)(MX_POINTS * (j->block * j->outs + PAD)) * sizeof(float));
   mx_gemm g = {.m = j->in, .n = j->outs, .k = j->block, .a_row = 1, .a_col = j->in, .b_row = j->outs, .b_col = 1};

@@ -33,7 +33,7 @@ typedef struct mx_finished {
   int64_t lo, hi;
 } mx_finished;
 enum {
-  MX_RANGE = 1 << 14,      /* elements that are handed on at once: their operands and results fit the second cache */
+  MX_RANGE = 1 << 15,      /* elements that are handed on at once: their operands and results fit the second cache */
   MX_RANGE_LEAST = 1 << 11 /* fewer are not worth a call, if nothing follows them */
 };
 static inline void mx_finished_flush(mx_finished *f) {

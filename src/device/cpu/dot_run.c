@@ -16,7 +16,8 @@
 
 #define MANY_ROWS   20                  /* units of rows that are cut before the columns are */
 #define TILE_WORK   ((double)(1 << 30)) /* multiplications of a tile, at most */
-#define AFTER_BYTES (512 << 10)         /* of c, in a tile behind which something is done: a cache holds them */
+#define AFTER_BYTES (256 << 10)         /* of c, in a tile behind which something is done: a cache holds them */
+#define AFTER_DEPTH 4                   /* k of so many times the rows of such a tile hides the way of c */
 #define BLAS_PARTS  4                   /* into which a product is cut for it, whatever the threads */
 #define ROUND_WORK  ((double)(1 << 30)) /* multiplications of a round, for each thread */
 
@@ -38,6 +39,8 @@ typedef struct job {
   size_t each;
   mx_after *after; /* NULL: nothing, or the caller does it */
 } job;
+
+static int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static double work_of(const mx_gemm *f) { return (double)f->m * (double)f->n * (double)f->k; }
 
@@ -196,10 +199,10 @@ static bool makes_ranges(const job *j) {
 }
 
 /* Where something is done to c afterwards, tiles of whole rows are cut until a cache holds them, if that leaves them
- * enough rows to hide the packing of b. */
+ * enough rows: b is packed again for each, k elements a column, and what that costs must be less than c's way. */
 static void cut_after(job *j) {
   const mx_gemm *f = &j->d->form;
-  int64_t row = j->columns * j->d->size, least = MANY_ROWS / 2 * j->row_unit;
+  int64_t row = j->columns * j->d->size, least = greater(2 * j->row_unit, f->k / AFTER_DEPTH);
   if (j->use != USE_TILES || j->columns < f->n || least * row > AFTER_BYTES) return;
   while (j->rows * row > AFTER_BYTES && j->rows >= 2 * least) j->rows = half_of(j->rows, j->row_unit);
   j->row_tiles = ceil_div(f->m, j->rows);
