@@ -276,7 +276,7 @@ static void test_after_tiles(void **state) {
         int dtype = how % 3 == 0 ? MLAX_FLOAT32 : MLAX_FLOAT64;
         mx_array *x = matrix(&w, dtype, sizes[i][0], sizes[i][1], how % 2);
         bool taken = finishes(c, x, matrix(&w, dtype, sizes[i][1], sizes[i][2], how / 2), &p);
-        if (threads == 1) assert_true(taken);
+        if (threads == 1 && mx_isa() > MX_ISA_BASE) assert_true(taken); /* BLAS has other tiles */
         mx_frame_release(c, 0);
       }
     world_close(&w);
