@@ -2,7 +2,7 @@
 local mlax = require "mlax"
 local helper = require "spec.helper"
 
-local names = {"inline", "simplify", "layout", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
+local names = {"inline", "simplify", "layout", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "epilogue", "in_place"}
 
 -- The primitives of a program in order, those of programs inside too.
 local function primitives(program)
@@ -555,6 +555,157 @@ describe("recompute", function()
     only({"simplify", "cse", "fusion", "in_place", "recompute"}, function() less = f:cost(tall, w).peak end)
     assert.is_true(less < 0.75 * more, ("%d of %d bytes"):format(less, more))
     same_bits(function(...) return table.unpack(mlax.grad(loss, {argnums = {1, 2}})(...)) end, tall, w)
+  end)
+end)
+
+describe("epilogue", function()
+  local key = mlax.random.key(3)
+  local function normal(...) return mlax.random.normal(key, {...}) * 0.3 end
+  local relu = function(a) return mlax.maximum(a, 0) end
+
+  -- The labels of the optimized program's steps, and that it has the same bits without the pass.
+  local function steps(f, ...)
+    local args = table.pack(...)
+    args[args.n + 1] = {optimized = true}
+    local text = tostring(mlax.jit(f):program(table.unpack(args, 1, args.n + 1)))
+    local labels = {}
+    for label in text:gmatch("\n%s+([%w_+ ]-) {\n") do labels[#labels + 1] = label end
+    local got = bits(mlax.jit(f)(...))
+    mlax.debug.passes("epilogue", false)
+    local want = bits(mlax.jit(f)(...))
+    mlax.debug.passes("epilogue", true)
+    assert.are.same(want, got)
+    return table.concat(labels, " ")
+  end
+
+  it("does bias and activation with the product", function()
+    local f = function(a, w, b) return relu(a:matmul(w) + b) end
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(40, 30), normal(30, 50), normal(50)))
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(30), normal(30, 5000), normal(5000)))
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(300, 30), normal(30, 700), normal(300, 1)))
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(9, 30, 20), normal(9, 20, 40), normal(1, 30, 40)))
+    local wide = normal(20, 30):astype("float64")
+    assert.are.equal("dot_general+add+maximum", steps(f, wide, wide.T, wide[1][1]))
+    only({}, function() assert.are.equal("dot_general add maximum", optimized(f, normal(4, 3), normal(3, 5), normal(5))) end)
+  end)
+
+  it("does them with a convolution", function()
+    local function f(a, w, b)
+      local z = mlax.lax.conv(a, w, {padding = "SAME", dimension_numbers = {"NHWC", "HWIO", "NHWC"}})
+      return relu(z + b) * 2
+    end
+    for _, channels in ipairs{3, 16} do
+      assert.are.equal("conv+add+maximum+mul", steps(f, normal(4, 20, 24, channels), normal(3, 3, channels, 16), normal(16)))
+    end
+    assert.are.equal("conv+sub", steps(function(a, w)
+      return mlax.lax.conv(a, w, {input_dilation = 2}) - 1
+    end, normal(2, 9, 3), normal(5, 2, 3)))
+  end)
+
+  it("has each elementwise function's bits, wherever the parts begin", function()
+    local a, w = normal(333, 20), normal(20, 257)
+    for _, name in ipairs{"exp", "tanh", "sigmoid", "erf", "sin", "cos", "expm1", "log1p", "sqrt", "cbrt", "abs", "floor"} do
+      local f = function(p, q)
+        local z = p:matmul(q)
+        return z[name](z:abs()) + 1
+      end
+      assert.matches("^dot_general%+abs", steps(f, a, w))
+      steps(f, a:astype("float64"), w:astype("float64")) -- functions that take long are left alone
+    end
+    assert.are.equal("dot_general+abs+sqrt+add", steps(function(p, q) return p:matmul(q):abs():sqrt() + 1 end, a:astype("float64"),
+      w:astype("float64")))
+  end)
+
+  it("leaves the product to those that read it too", function()
+    local a, w = normal(200, 30), normal(30, 200)
+    assert.are.equal("dot_general+tanh", steps(function(p, q)
+      local z = p:matmul(q)
+      return z:tanh(), z
+    end, a, w))
+    assert.are.equal("dot_general+tanh", steps(function(p, q)
+      local z = p:matmul(q)
+      return z:tanh():matmul(z)
+    end, a, w))
+    assert.are.equal("dot_general+mul", steps(function(p, q)
+      local z = p:matmul(q)
+      return z * 2, z:gt(0), z:reshape{100, 400}
+    end, a, w))
+    local loss = function(q, p) return relu(p:matmul(q)):matmul(p):sum() end
+    assert.are.equal("dot_general+eq+select+gt +2 more", steps(mlax.grad(loss), w, a))
+  end)
+
+  it("takes one of two products, and its reshaped result", function()
+    local a, w = normal(64, 30), normal(30, 48)
+    assert.are.equal("mul+sin dot_general+add", steps(function(p, q) return p:matmul(q) + (p * 2):sin():matmul(q) end, a, w))
+    assert.are.equal("dot_general+add", steps(function(p, q) return p:matmul(q):reshape{48, 64} + 1 end, a, w))
+    assert.are.equal("dot_general+sin+mul", steps(function(p, q)
+      local z = p:matmul(q)
+      return z:sin() * mlax.lax.stop_gradient(z)
+    end, a, w))
+  end)
+
+  it("refuses groups with sums, with other elements, and those behind something that waits for the product", function()
+    local a, w = normal(64, 30), normal(30, 64)
+    assert.are.equal("reduce_sum+sub", steps(function(p, q)
+      local z = p:matmul(q)
+      return z - z:sum(2, {keepdims = true})
+    end, a, w))
+    assert.are.equal("", steps(function(p, q) return p:matmul(q).T + 1 end, a, w))
+    assert.are.equal("", steps(function(p, q) return p:matmul(q)[{{1, 9}}] + 1 end, a, w))
+    assert.are.equal("", steps(function(p, q)
+      local z = p:matmul(q)
+      return z + z.T
+    end, a, w))
+    assert.are.equal("", steps(function(p, q)
+      local z = p:matmul(q)
+      return z + z:cumsum(1)
+    end, a, w))
+    for _, dtype in ipairs{"float16", "bfloat16"} do
+      assert.are.equal("add+maximum", steps(function(p, q) return relu(p:matmul(q) + 1) end, a:astype(dtype), w:astype(dtype)))
+    end
+  end)
+
+  it("overwrites no operand that the product still reads", function()
+    local a, w = normal(256, 256), normal(256, 256)
+    assert.are.equal("dot_general+add+maximum", steps(function(p) return relu(p:matmul(p) + p) end, a))
+    assert.are.equal("dot_general+add", steps(function(p, q)
+      local s = p:sin() -- dies with the product, which reads it
+      return s:matmul(q) + s
+    end, a, w))
+    local function inner(p, q)
+      local s, t = p:sin(), p:cos() -- t is the code's alone
+      local z = relu(s:matmul(q) + s * t)
+      return (z:matmul(q) - z):matmul(q)
+    end
+    steps(inner, a, w)
+    for _, f in ipairs{function(p) return relu(p:matmul(p) + p) end, function(p, q) return p:matmul(q) + p, p * 2 end,
+      function(p, q) return p * 2 + p:matmul(q) end, function(p, q) return p:matmul(q) - q, q + 1 end} do
+      local want = bits(f(a, w))
+      local copy, other = a + 0, w + 0
+      assert.are.same(want, bits(mlax.jit(f, {donate_argnums = {1, 2}})(copy, other)))
+    end
+  end)
+
+  it("runs in loops, by whole results where parts cannot be", function()
+    local w = normal(64, 64)
+    local function f(x0, q)
+      return (mlax.scan(function(c, _) return relu(c:matmul(q) + c), c:sum() end, x0, nil, {length = 5}))
+    end
+    steps(f, normal(300, 64), w)
+    local tall = normal(300, 64)
+    assert.matches("^dot_general%+add", steps(function(p, q, r) return p:matmul(q) + r.T end, tall, normal(64, 300), normal(300, 300)))
+  end)
+
+  it("needs less memory, and says what it computes", function()
+    local f = mlax.jit(function(a, w) return (relu(a:matmul(w) + 1)):matmul(w.T) end)
+    local a, w = normal(128, 100), normal(100, 300)
+    local one = f:cost(a, w)
+    mlax.debug.passes("epilogue", false)
+    local two = f:cost(a, w)
+    mlax.debug.passes("epilogue", true)
+    assert.are.equal(two.flops, one.flops)
+    assert.is_true(one.peak <= two.peak)
+    assert.are.equal(2 * 128 * 300 * 4, two.bytes - one.bytes)
   end)
 end)
 

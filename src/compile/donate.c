@@ -9,16 +9,18 @@ static bool is_result(const mx_plan *p, int input) {
   return false;
 }
 
-/* Whether the step that writes `result` is the last to read `input`, and code that reads each element before. */
+/* Whether the step that writes `result` is the last to read `input`, and code that reads each element before; a product
+ * in front of it is written earlier, and reads its operands as long. */
 static bool written_in_place(const mx_plan *p, const mx_step *s, int32_t result, int32_t input) {
   const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
+  if (s->kernel && p->slots[s->head->out].root == result) return false;
   for (int k = 0; s->code && k < s->n_out; k++) {
     if (p->slots[out[k]].root != result) continue;
     for (int j = 0; j < s->n_in; j++) {
       const mx_slot *operand = &p->slots[in[j]];
       bool whole =
           operand->contiguous && operand->offset == 0 && mx_nbytes(p->program->avals[in[j]]) == p->roots[input].bytes;
-      if (operand->root == input && (!whole || !mx_code_in_place(s->code, k, j))) return false;
+      if (operand->root == input && (j >= s->code->n_in || !whole || !mx_code_in_place(s->code, k, j))) return false;
     }
     return true;
   }

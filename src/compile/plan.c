@@ -6,6 +6,8 @@ static void *take(mx_ctx *c, mx_plan *p, int n, size_t item) {
   return mx_arena_alloc(c, &p->memory, (size_t)(n + 1) * item);
 }
 
+static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
+
 /* -- slots --------------------------------------------------------------------------------------------------------- */
 
 int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int first) {
@@ -53,41 +55,45 @@ static bool try_view(mx_ctx *c, mx_plan *p, const mx_eqn *e, bool *done) {
 
 enum { PREPARED = 8 }; /* operands and results, at most */
 
-/* What the kernel can find out before there are data. */
-static bool prepare(mx_ctx *c, mx_plan *p, mx_step *s) {
+static mx_tensor tensor_of(const mx_plan *p, int32_t v) {
+  return (mx_tensor){NULL, p->program->avals[v], p->slots[v].strides, p->slots[v].contiguous};
+}
+
+bool mx_plan_prepare(mx_ctx *c, mx_plan *p, mx_step *s) {
+  const mx_eqn *e = s->head;
   mx_tensor all[PREPARED];
-  int n = s->n_in + s->n_out;
-  if (n > PREPARED) return true;
-  for (int t = 0; t < n; t++) {
-    int32_t v = p->tensor_vars[s->tensors + t];
-    all[t] = (mx_tensor){NULL, p->program->avals[v], p->slots[v].strides, p->slots[v].contiguous};
-  }
-  mx_kernel_args args = {.prim = s->eqn->prim, .p = s->eqn->params, .n_in = s->n_in, .n_out = s->n_out};
-  args.in = all, args.out = all + s->n_in;
+  if (e->n_in + e->n_out > PREPARED) return true;
+  for (int k = 0; k < e->n_in; k++) all[k] = tensor_of(p, e->in[k]);
+  for (int k = 0; k < e->n_out; k++) all[e->n_in + k] = tensor_of(p, e->out + k);
+  mx_kernel_args args = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out};
+  args.in = all, args.out = all + e->n_in;
   return mx_cpu.prepare(c, &args, &p->memory, &s->prepared);
 }
 
-static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
+bool mx_plan_kernel(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   mx_step *s = &p->steps[p->n_steps];
-  *s = (mx_step){
-      .kernel = mx_cpu.kernels[e->prim->id], .eqn = e, .tensors = p->n_tensors, .n_in = e->n_in, .n_out = e->n_out};
+  *s = (mx_step){.kernel = mx_cpu.kernels[e->prim->id], .head = e, .eqn = e, .n_in = e->n_in, .n_out = e->n_out};
+  s->tensors = p->n_tensors;
   if (!s->kernel) return mx_no_rule(c, e->prim, "compilation"), false;
   for (int k = 0; k < e->n_in; k++) p->tensor_vars[p->n_tensors++] = e->in[k];
-  for (int k = 0; k < e->n_out; k++) {
-    int32_t v = e->out + k;
+  for (int k = 0; k < e->n_out; k++) p->tensor_vars[p->n_tensors++] = e->out + k;
+  p->step_of[e - p->program->eqns] = p->n_steps++;
+  return mx_plan_prepare(c, p, s);
+}
+
+bool mx_plan_results(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
+  for (int32_t v = e->out; v < e->out + e->n_out; v++) {
     int32_t root = mx_plan_root(p, MX_AT_ARENA, 0, mx_nbytes(p->program->avals[v]), p->n_steps);
     if (!mx_plan_slot(c, p, v, root, 0, NULL)) return false;
-    p->tensor_vars[p->n_tensors++] = v;
   }
-  p->n_steps++;
-  return prepare(c, p, s);
+  return true;
 }
 
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   bool view;
   if (!try_view(c, p, e, &view)) return false;
-  p->step_of[e - p->program->eqns] = view ? -1 : p->n_steps;
-  return view || add_step(c, p, e);
+  p->step_of[e - p->program->eqns] = -1;
+  return view || (mx_plan_results(c, p, e) && mx_plan_kernel(c, p, e));
 }
 
 /* -- lifetimes ----------------------------------------------------------------------------------------------------- */
@@ -130,22 +136,33 @@ static bool read_once(const mx_plan *p, const mx_step *s, int32_t root) {
   return readers == 1;
 }
 
+/* Where a product lies the kernel writes before the code reads its other operands. */
+static bool is_written_early(const mx_plan *p, const mx_step *s, int32_t root) {
+  return s->kernel && p->slots[s->head->out].root == root;
+}
+
+/* Whether result k of the code may take the place of operand j, which dies there. */
+static bool may_overwrite(const mx_plan *p, const mx_step *s, int k, int j) {
+  const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
+  int32_t root = p->slots[out[k]].root;
+  const mx_slot *operand = &p->slots[in[j]];
+  const mx_root *from = &p->roots[operand->root], *to = &p->roots[root];
+  bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
+               mx_nbytes(p->program->avals[in[j]]) == from->bytes;
+  if (!whole || from->place != MX_AT_ARENA || from->last != s - p->steps || from->overwritten) return false;
+  return !is_written_early(p, s, root) && read_once(p, s, operand->root) && mx_code_in_place(s->code, k, j);
+}
+
 /* A result of code may take the place of an operand that dies there, where the code reads it before. */
 static void overwrite_operands(mx_plan *p) {
-  for (int i = 0; i < p->n_steps; i++) {
-    const mx_step *s = &p->steps[i];
+  for (const mx_step *s = p->steps; s < p->steps + p->n_steps; s++) {
     const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
     for (int k = 0; s->code && k < s->n_out; k++) {
       mx_root *to = &p->roots[p->slots[out[k]].root];
-      for (int j = 0; j < s->n_in && to->place == MX_AT_ARENA && to->overwrites < 0; j++) {
-        const mx_slot *operand = &p->slots[in[j]];
-        mx_root *from = &p->roots[operand->root];
-        bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
-                     mx_nbytes(p->program->avals[in[j]]) == from->bytes;
-        if (!whole || from->place != MX_AT_ARENA || from->last != i || from->overwritten) continue;
-        if (!read_once(p, s, operand->root) || !mx_code_in_place(s->code, k, j)) continue;
-        to->overwrites = operand->root;
-        from->overwritten = true;
+      for (int j = 0; j < s->code->n_in && to->place == MX_AT_ARENA && to->overwrites < 0; j++) {
+        if (!may_overwrite(p, s, k, j)) continue;
+        to->overwrites = p->slots[in[j]].root;
+        p->roots[to->overwrites].overwritten = true;
       }
     }
   }
@@ -195,21 +212,19 @@ static int note_order(mx_plan *p, const mx_fusion *f, int g, int n) {
   return n;
 }
 
-static bool add_groups(mx_ctx *c, mx_plan *p, const mx_fusion *f) {
-  for (int g = 0, n = 0; g < f->n_group; g++) {
-    if (!add_group(c, p, f, g)) return false;
-    n = note_order(p, f, g, n);
+static bool add_groups(mx_ctx *c, mx_plan *p, mx_arena *memory) {
+  mx_fusion f;
+  if (!mx_fuse(c, p->program, is_on(p, MX_PASS_fusion), is_on(p, MX_PASS_epilogue), memory, &f)) return false;
+  for (int g = 0, n = 0; g < f.n_group; g++) {
+    if (!add_group(c, p, &f, g)) return false;
+    n = note_order(p, &f, g, n);
   }
   return true;
 }
 
-static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
-
 static bool build(mx_ctx *c, mx_plan *p) {
   mx_arena memory = {.engine = c->engine};
-  mx_fusion f;
-  bool ok = reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, is_on(p, MX_PASS_fusion), &memory, &f) &&
-            add_groups(c, p, &f);
+  bool ok = reserve(c, p) && slots_of_inputs(c, p) && add_groups(c, p, &memory);
   mx_arena_release(&memory);
   if (!ok || !mark_results(c, p)) return false;
   mark_lifetimes(p);
@@ -266,7 +281,9 @@ mx_program *mx_plan_program(const mx_plan *p) { return p->program; }
 
 double mx_plan_bytes(const mx_plan *p) {
   double bytes = 0;
-  for (int t = 0; t < p->n_tensors; t++) bytes += (double)mx_nbytes(p->program->avals[p->tensor_vars[t]]);
+  for (const mx_step *s = p->steps; s < p->steps + p->n_steps; s++)
+    for (int t = s->passes ? 1 : 0; t < s->n_in + s->n_out; t++)
+      bytes += (double)mx_nbytes(p->program->avals[p->tensor_vars[s->tensors + t]]);
   return bytes;
 }
 

@@ -27,14 +27,20 @@ typedef struct mx_slot {
   int64_t *strides; /* ndim, in the plan's arena */
 } mx_slot;
 
-/* One kernel call, or code for elementwise equations. */
+/* One kernel call, or code for elementwise equations, or both: a product with what is made of it,
+ *
+ *     d = dot a b; e = add d c       operands d, c, a, b | result e | d
+ *
+ * whose result is the code's first operand, and written before the code reads its others. */
 typedef struct mx_step {
   mx_kernel kernel;
-  const mx_code *code;  /* instead of the kernel */
+  const mx_code *code;  /* instead of the kernel, or behind it */
   const void *prepared; /* for the kernel */
+  const mx_eqn *head;   /* that the kernel computes; NULL: code alone */
   const mx_eqn *eqn;    /* of a group: the last */
-  int tensors;          /* its first tensor: operands, then results */
+  int tensors;          /* its first tensor: operands of the code, or of the kernel, then results */
   int n_in, n_out;
+  bool passes;       /* of a product with code: nothing else reads the product */
   const char *label; /* of a group: its primitives, "mul+add+exp"; else NULL */
   double flops;      /* of a group */
 } mx_step;
@@ -45,10 +51,15 @@ typedef struct mx_fusion {
   int32_t *eqns, *ends;
   int n_eqn, n_group;
   int64_t *elements, *cols; /* by group: of its full values; of a row, or 0 */
+  int32_t *head;            /* by group: the member that is a product or a convolution, or -1 */
   bool *used_outside;       /* by variable: it is read by another group, or a result */
 } mx_fusion;
-/* The groups of a program, in `keep`; each equation alone if not `joined`. */
-bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, mx_arena *keep, mx_fusion *out);
+/* The groups of a program, in `keep`. joined: of several elementwise equations; headed: with the product that they
+ * read. */
+bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, bool headed, mx_arena *keep, mx_fusion *out);
+/* Products become the heads of groups that read them. By variable: its equation, -1: none has it; by equation: its
+ * group, which changes; by variable: scratch. (epilogue.c) */
+void mx_fuse_products(const mx_program *p, mx_fusion *f, const int32_t *producer, int32_t *group, int32_t *scratch);
 /* Whether an equation's result is its first operand's elements in the same order, or (broadcast) repeated. */
 bool mx_eqn_is_alias(const mx_program *p, const mx_eqn *e);
 /* Whether it joins all rows of its group: a result that no member reads. */
@@ -92,6 +103,10 @@ struct mx_plan {
 int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int first);
 bool mx_plan_slot(mx_ctx *c, mx_plan *p, int32_t v, int32_t root, int64_t offset, const int64_t *strides);
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e); /* a view, or a step of its own */
+/* The parts of that step: memory for its results; the kernel; what that can find out before there are data. */
+bool mx_plan_results(mx_ctx *c, mx_plan *p, const mx_eqn *e);
+bool mx_plan_kernel(mx_ctx *c, mx_plan *p, const mx_eqn *e);
+bool mx_plan_prepare(mx_ctx *c, mx_plan *p, mx_step *s);
 /* A step for the elementwise equations of a group, after those of its views that need no computing. */
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group);
 
