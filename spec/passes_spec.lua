@@ -2,7 +2,7 @@
 local mlax = require "mlax"
 local helper = require "spec.helper"
 
-local names = {"inline", "simplify", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
+local names = {"inline", "simplify", "sink", "fold", "cse", "hoist", "recompute", "fusion", "schedule", "in_place"}
 
 -- The primitives of a program in order, those of programs inside too.
 local function primitives(program)

@@ -116,6 +116,11 @@ static bool mark_results(mx_ctx *c, mx_plan *p) {
 }
 
 static void mark_lifetimes(mx_plan *p) {
+  for (int r = 0; r < p->n_roots; r++) {
+    p->roots[r].last = p->roots[r].first;
+    p->roots[r].overwrites = -1;
+    p->roots[r].overwritten = false;
+  }
   for (int i = 0; i < p->n_steps; i++)
     for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in; k++) {
       mx_root *r = &p->roots[p->slots[p->tensor_vars[t + k]].root];
@@ -149,6 +154,14 @@ static void overwrite_operands(mx_plan *p) {
       }
     }
   }
+}
+
+static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
+
+bool mx_plan_lay_out(mx_ctx *c, mx_plan *p) {
+  mark_lifetimes(p);
+  if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
+  return mx_plan_place(c, p);
 }
 
 static bool find_patches(mx_ctx *c, mx_plan *p) {
@@ -203,18 +216,15 @@ static bool add_groups(mx_ctx *c, mx_plan *p, const mx_fusion *f) {
   return true;
 }
 
-static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
-
 static bool build(mx_ctx *c, mx_plan *p) {
   mx_arena memory = {.engine = c->engine};
   mx_fusion f;
   bool ok = reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, is_on(p, MX_PASS_fusion), &memory, &f) &&
             add_groups(c, p, &f);
   mx_arena_release(&memory);
-  if (!ok || !mark_results(c, p)) return false;
-  mark_lifetimes(p);
-  if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
-  return mx_plan_place(c, p) && find_patches(c, p);
+  if (!ok || !mark_results(c, p) || !mx_plan_lay_out(c, p)) return false;
+  if (is_on(p, MX_PASS_schedule) && !mx_plan_schedule(c, p)) return false;
+  return find_patches(c, p);
 }
 
 /* A plan of the program that owns it, as it is, must not keep it alive. */

@@ -99,7 +99,11 @@ bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group);
  * else holds that memory. (donate.c) */
 mx_buffer *mx_plan_take(const mx_plan *p, int k, mx_array *const *in);
 
+/* With the steps in their order: lifetimes, operands that are overwritten, offsets. (plan.c) */
+bool mx_plan_lay_out(mx_ctx *c, mx_plan *p);
 /* Gives every ARENA root an offset such that roots that live at once do not overlap. */
 bool mx_plan_place(mx_ctx *c, mx_plan *p);
+/* Puts the steps of a plan that is laid out in an order with a smaller arena, where there is one. (schedule.c) */
+bool mx_plan_schedule(mx_ctx *c, mx_plan *p);
 
 #endif

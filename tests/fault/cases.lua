@@ -461,6 +461,14 @@ case("jit of values that are made again", function()
     return (p * q):matmul(w) * p + q
   end)(tall, mlax.eye(4))
 end)
+local flat, dense = mlax.ones{1, 256}, mlax.ones{256, 256}
+case("jit of steps that come in another order", function()
+  return mlax.jit(function(x, w)
+    local y = x:matmul(w)
+    local p, q = x.T:matmul(y), y.T:matmul(x)
+    return w + p, w - q
+  end)(flat, dense)
+end)
 case("grad(checkpoint(cond))", function()
   local function f(x)
     local y = mlax.cond(x:sum():gt(0), function(t) return t:tanh() end, function(t) return t:sin() end, x)
