@@ -9,18 +9,14 @@ static bool is_result(const mx_plan *p, int input) {
   return false;
 }
 
-/* Whether the step that writes `result` is the last to read `input`, and code that reads each element before. */
+/* Whether the step that writes `result` is the last to read `input`, and reads each element before. */
 static bool written_in_place(const mx_plan *p, const mx_step *s, int32_t result, int32_t input) {
   const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
-  for (int k = 0; s->code && k < s->n_out; k++) {
+  for (int k = 0; k < s->n_out; k++) {
     if (p->slots[out[k]].root != result) continue;
-    for (int j = 0; j < s->n_in; j++) {
-      const mx_slot *operand = &p->slots[in[j]];
-      bool whole =
-          operand->contiguous && operand->offset == 0 && mx_nbytes(p->program->avals[in[j]]) == p->roots[input].bytes;
-      if (operand->root == input && (!whole || !mx_code_in_place(s->code, k, j))) return false;
-    }
-    return true;
+    for (int j = 0; j < s->n_in; j++)
+      if (p->slots[in[j]].root == input && (!mx_plan_is_whole(p, in[j]) || !mx_step_in_place(s, k, j))) return false;
+    return mx_plan_is_whole(p, out[k]);
   }
   return false;
 }

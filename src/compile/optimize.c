@@ -11,7 +11,8 @@
  *
  * Dead equations go last, and `recompute` looks at the whole that is left: what a few operations make of something else
  * is not kept for readers far away (recompute.c). Then fusion makes steps (fuse.c), schedule may put them in another
- * order (schedule.c), in_place lets results overwrite operands (plan.c). mlax.debug.passes switches each off by name.
+ * order (schedule.c), in_place lets results overwrite operands (plan.c) or be parts of others (parts.c).
+ * mlax.debug.passes switches each off by name.
  */
 #include "optimize_impl.h"
 

@@ -92,6 +92,11 @@ bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
 
 /* -- lifetimes ----------------------------------------------------------------------------------------------------- */
 
+bool mx_plan_is_whole(const mx_plan *p, int32_t v) {
+  const mx_slot *s = &p->slots[v];
+  return s->contiguous && s->offset == 0 && mx_nbytes(p->program->avals[v]) == p->roots[s->root].bytes;
+}
+
 static bool mark_results(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;
   p->result_roots = take(c, p, g->n_out, sizeof *p->result_roots);
@@ -107,10 +112,8 @@ static bool mark_results(mx_ctx *c, mx_plan *p) {
   }
   for (int r = 0; r < p->n_results; r++) p->direct[r] = -1;
   for (int k = 0; k < g->n_out; k++) {
-    const mx_slot *s = &p->slots[g->outs[k]];
-    const mx_root *r = &p->roots[s->root];
-    bool whole = s->contiguous && s->offset == 0 && mx_nbytes(g->avals[g->outs[k]]) == r->bytes;
-    if (r->place == MX_AT_RESULT && whole && p->direct[r->index] < 0) p->direct[r->index] = k;
+    const mx_root *r = &p->roots[p->slots[g->outs[k]].root];
+    if (r->place == MX_AT_RESULT && mx_plan_is_whole(p, g->outs[k]) && p->direct[r->index] < 0) p->direct[r->index] = k;
   }
   return true;
 }
@@ -122,7 +125,7 @@ static void mark_lifetimes(mx_plan *p) {
     p->roots[r].overwritten = false;
   }
   for (int i = 0; i < p->n_steps; i++)
-    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in; k++) {
+    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in + p->steps[i].n_out; k++) {
       mx_root *r = &p->roots[p->slots[p->tensor_vars[t + k]].root];
       if (r->last < i) r->last = i;
     }
@@ -135,25 +138,31 @@ static bool read_once(const mx_plan *p, const mx_step *s, int32_t root) {
   return readers == 1;
 }
 
-/* A result of code may take the place of an operand that dies there, where the code reads it before. */
-static void overwrite_operands(mx_plan *p) {
-  for (int i = 0; i < p->n_steps; i++) {
-    const mx_step *s = &p->steps[i];
-    const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
-    for (int k = 0; s->code && k < s->n_out; k++) {
-      mx_root *to = &p->roots[p->slots[out[k]].root];
-      for (int j = 0; j < s->n_in && to->place == MX_AT_ARENA && to->overwrites < 0; j++) {
-        const mx_slot *operand = &p->slots[in[j]];
-        mx_root *from = &p->roots[operand->root];
-        bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
-                     mx_nbytes(p->program->avals[in[j]]) == from->bytes;
-        if (!whole || from->place != MX_AT_ARENA || from->last != i || from->overwritten) continue;
-        if (!read_once(p, s, operand->root) || !mx_code_in_place(s->code, k, j)) continue;
-        to->overwrites = operand->root;
-        from->overwritten = true;
-      }
-    }
+/* Code where it reads before it writes; kernels that change a few elements of their first operand. */
+bool mx_step_in_place(const mx_step *s, int k, int j) {
+  return s->code ? mx_code_in_place(s->code, k, j) : s->eqn->prim->updates && k == 0 && j == 0;
+}
+
+/* Result k takes the place of an operand that dies at the step. */
+static void overwrite_operand(mx_plan *p, int i, int k) {
+  const mx_step *s = &p->steps[i];
+  const int32_t *in = p->tensor_vars + s->tensors, out = in[s->n_in + k];
+  mx_root *to = &p->roots[p->slots[out].root];
+  if (to->place != MX_AT_ARENA || to->first != i || !mx_plan_is_whole(p, out)) return;
+  for (int j = 0; j < s->n_in; j++) {
+    int32_t root = p->slots[in[j]].root;
+    mx_root *from = &p->roots[root];
+    if (from->place != MX_AT_ARENA || from->last != i || from->overwritten || from->bytes != to->bytes) continue;
+    if (!mx_plan_is_whole(p, in[j]) || !read_once(p, s, root) || !mx_step_in_place(s, k, j)) continue;
+    to->overwrites = root;
+    from->overwritten = true;
+    return;
   }
+}
+
+static void overwrite_operands(mx_plan *p) {
+  for (int i = 0; i < p->n_steps; i++)
+    for (int k = 0; k < p->steps[i].n_out; k++) overwrite_operand(p, i, k);
 }
 
 static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
@@ -224,6 +233,7 @@ static bool build(mx_ctx *c, mx_plan *p) {
   mx_arena_release(&memory);
   if (!ok || !mark_results(c, p) || !mx_plan_lay_out(c, p)) return false;
   if (is_on(p, MX_PASS_schedule) && !mx_plan_schedule(c, p)) return false;
+  if (is_on(p, MX_PASS_in_place) && !mx_plan_join_parts(c, p)) return false;
   return find_patches(c, p);
 }
 
@@ -276,7 +286,9 @@ mx_program *mx_plan_program(const mx_plan *p) { return p->program; }
 
 double mx_plan_bytes(const mx_plan *p) {
   double bytes = 0;
-  for (int t = 0; t < p->n_tensors; t++) bytes += (double)mx_nbytes(p->program->avals[p->tensor_vars[t]]);
+  for (int i = 0; i < p->n_steps; i++)
+    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in + p->steps[i].n_out; k++)
+      bytes += (double)mx_nbytes(p->program->avals[p->tensor_vars[t + k]]);
   return bytes;
 }
 
