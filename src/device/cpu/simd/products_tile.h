@@ -11,9 +11,10 @@ enum { PLACES = 12 };
 enum { PLACES = 6 };
 #endif
 
-/* Columns from j on: `vectors` of them, of the last of which a part. Places are addressed three by three, from one
- * pointer and one step. */
-INLINE void columns_of(const mx_line_tile *t, int64_t j, part last, const int places, const int vectors) {
+/* Columns from j on: `vectors` of them, the last of which is whole or a part. Places are addressed three by three, from
+ * one pointer and one step. */
+INLINE void columns_of(const mx_line_tile *t, int64_t j, part last, const int places, const int vectors,
+                       const bool whole) {
   vec s[PLACES][2], v[2];
   T *y = (T *)t->y + j;
   const int l = vectors - 1;
@@ -23,14 +24,14 @@ INLINE void columns_of(const mx_line_tile *t, int64_t j, part last, const int pl
     __builtin_prefetch(next, 1);
     if (l) __builtin_prefetch(next + LANES, 1);
     if (l) s[i][0] = t->add ? LOAD(p) : SPLAT(0);
-    s[i][l] = t->add ? LOAD_PART(p + l * LANES, last) : SPLAT(0);
+    s[i][l] = !t->add ? SPLAT(0) : whole ? LOAD(p + l * LANES) : LOAD_PART(p + l * LANES, last);
   }
   for (int64_t r = 0; r < t->n_lines; r++) {
     const T *x = (const T *)t->lines[r].x + t->x_at, *w = (const T *)t->lines[r].w + t->w_at + j, *p[(PLACES + 2) / 3];
     UNROLL for (int i = 0; i < places; i += 3) p[i / 3] = x + i * step;
-    for (int64_t k = 0; k < t->k; k++, w += t->w_step) {
+    UNROLL_TWICE for (int64_t k = 0; k < t->k; k++, w += t->w_step) {
       if (l) v[0] = LOAD(w);
-      v[l] = LOAD_PART(w + l * LANES, last);
+      v[l] = whole ? LOAD(w + l * LANES) : LOAD_PART(w + l * LANES, last);
       UNROLL for (int i = 0; i < places; i++) {
         vec e = SPLAT(p[i / 3][i % 3 * step]);
         if (l) s[i][0] = FMA(e, v[0], s[i][0]);
@@ -42,16 +43,20 @@ INLINE void columns_of(const mx_line_tile *t, int64_t j, part last, const int pl
   UNROLL for (int i = 0; i < places; i++) {
     T *p = y + i * t->y_place;
     if (l) STORE(p, s[i][0]);
-    STORE_PART(p + l * LANES, last, s[i][l]);
+    if (whole) STORE(p + l * LANES, s[i][l]);
+    else STORE_PART(p + l * LANES, last, s[i][l]);
   }
 }
 
 #define PRODUCTS(N)                                                                                                    \
+  static __attribute__((noinline)) void whole_##N(const mx_line_tile *t, int64_t j, part last) {                       \
+    columns_of(t, j, last, N < PLACES ? N : PLACES, 2, true);                                                          \
+  }                                                                                                                    \
   static __attribute__((noinline)) void pair_##N(const mx_line_tile *t, int64_t j, part last) {                        \
-    columns_of(t, j, last, N < PLACES ? N : PLACES, 2);                                                                \
+    columns_of(t, j, last, N < PLACES ? N : PLACES, 2, false);                                                         \
   }                                                                                                                    \
   static __attribute__((noinline)) void single_##N(const mx_line_tile *t, int64_t j, part last) {                      \
-    columns_of(t, j, last, N < PLACES ? N : PLACES, 1);                                                                \
+    columns_of(t, j, last, N < PLACES ? N : PLACES, 1, false);                                                         \
   }
 PRODUCTS(1)
 PRODUCTS(2)
@@ -72,13 +77,12 @@ PRODUCTS(12)
 #endif
 
 static void product_tile(const mx_line_tile *t) {
-  static void (*const loops[2][PLACES + 1])(const mx_line_tile *, int64_t, part) = {{PRODUCT_ROW(single)},
-                                                                                    {PRODUCT_ROW(pair)}};
+  static void (*const loops[3][PLACES + 1])(const mx_line_tile *, int64_t,
+                                            part) = {{PRODUCT_ROW(single)}, {PRODUCT_ROW(pair)}, {PRODUCT_ROW(whole)}};
   for (int64_t j = 0; j < t->n; j += 2 * LANES) {
     int64_t n = t->n - j;
-    bool two = n > LANES;
-    if (n > 2 * LANES) n = 2 * LANES;
-    loops[two][t->places](t, j, part_of(two ? n - LANES : n));
+    int width = n <= LANES ? 0 : n < 2 * LANES ? 1 : 2;
+    loops[width][t->places](t, j, width == 2 ? part_of(LANES) : part_of(width ? n - LANES : n));
   }
 }
 
