@@ -191,7 +191,8 @@ describe("random programs of parts", function()
         local values, out = {...}, {}
         local function any() return values[draw(#values)] end
         for _ = 1, 14 do
-          local a, kind, new = any(), draw(9)
+          local a, kind = any(), draw(9)
+          local new
           if kind <= 2 then new = a:matmul(w)
           elseif kind == 3 then new = (a * 0.5 + draw()):sin()
           elseif kind <= 5 and #a <= 64 then new = mlax.concat({a, any()[{{1, draw(8)}}] * 2, any()[{{1, 8}}]}, 1)
