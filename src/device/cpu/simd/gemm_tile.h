@@ -30,7 +30,7 @@ enum {
   COLUMNS = 2 * LANES,
   GROUP = 4 * COLUMNS,           /* columns whose panels are packed together, and handed to the epilogue */
   PACK_A_COLUMNS = 10 * COLUMNS, /* a is packed from so many columns on */
-  PACK_B_ROWS = 2 * ROWS,        /* b from so many rows on, */
+  PACK_ROWS = 6 * ROWS,          /* both from so many rows on, */
   SMALL_B = 65536 / sizeof(T)    /* where it has more elements than that */
 };
 
@@ -106,10 +106,12 @@ INLINE void micro_rows(const micro *t, const int rows, const int vectors, const 
 #define MICRO(NAME, ...)                                                                                               \
   static __attribute__((noinline)) void NAME(const micro *t) { micro_rows(t, __VA_ARGS__); }
 #define MICROS(R)                                                                                                      \
+  MICRO(thin_rows_##R, R < ROWS ? R : ROWS, 1, false, false, false)                                                    \
+  MICRO(thin_columns_##R, R < ROWS ? R : ROWS, 1, true, false, false)                                                  \
   MICRO(rows_##R, R < ROWS ? R : ROWS, 2, false, false, false)                                                         \
   MICRO(columns_##R, R < ROWS ? R : ROWS, 2, true, false, false)                                                       \
-  MICRO(thin_rows_##R, R < ROWS ? R : ROWS, 1, false, false, false)                                                    \
-  MICRO(thin_columns_##R, R < ROWS ? R : ROWS, 1, true, false, false)
+  MICRO(whole_rows_##R, R < ROWS ? R : ROWS, 2, false, true, false)                                                    \
+  MICRO(whole_columns_##R, R < ROWS ? R : ROWS, 2, true, true, false)
 MICROS(1)
 MICROS(2)
 MICROS(3)
@@ -130,17 +132,15 @@ MICROS(12)
     { NULL, N##_1, N##_2, N##_3, N##_4, N##_5, N##_6 }
 #endif
 
-MICRO(whole_rows, ROWS, 2, false, true, false)
-MICRO(whole_columns, ROWS, 2, true, true, false)
 MICRO(fetching, ROWS, 2, true, true, true)
 
 typedef void (*micro_loop)(const micro *t);
 /* For so many rows and columns. */
 static micro_loop micro_for(bool by_columns, int64_t rows, int64_t n) {
-  static const micro_loop micros[2][2][ROWS + 1] = {{MICRO_ROW(thin_rows), MICRO_ROW(thin_columns)},
-                                                    {MICRO_ROW(rows), MICRO_ROW(columns)}};
-  if (rows == ROWS && n == COLUMNS) return by_columns ? whole_columns : whole_rows;
-  return micros[n > LANES][by_columns][rows];
+  static const micro_loop micros[3][2][ROWS + 1] = {{MICRO_ROW(thin_rows), MICRO_ROW(thin_columns)},
+                                                    {MICRO_ROW(rows), MICRO_ROW(columns)},
+                                                    {MICRO_ROW(whole_rows), MICRO_ROW(whole_columns)}};
+  return micros[(n > LANES) + (n == COLUMNS)][by_columns][rows];
 }
 
 /* -- packing ------------------------------------------------------------------------------------------------------- */
@@ -198,9 +198,9 @@ static void pack(const T *from, int64_t row, int64_t col, int64_t depth, int64_t
 
 /* -- caches -------------------------------------------------------------------------------------------------------- */
 
-/* A group of columns, of a part of k, of some rows. */
+/* A group of columns, of a part of k, of some rows, of which a tile has `each`. */
 typedef struct place {
-  int64_t m, rows, k, depth, j, n;
+  int64_t m, rows, each, k, depth, j, n;
 } place;
 
 typedef struct work {
@@ -221,29 +221,32 @@ typedef struct feed {
 
 static bool packs_a(const mx_gemm *g, mx_tile t) {
   int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-  return (g->a_row != 1 && g->a_col != 1 && m > 1) || (n >= PACK_A_COLUMNS && m >= PACK_B_ROWS);
+  return (g->a_row != 1 && g->a_col != 1 && m > 1) || (n >= PACK_A_COLUMNS && m >= PACK_ROWS);
 }
 
 /* Where a small b lies well it stays there. */
 static bool packs_b(const mx_gemm *g, mx_tile t) {
   int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-  return g->b_col != 1 || (m >= PACK_B_ROWS && g->k * n > SMALL_B);
+  return g->b_col != 1 || (m >= PACK_ROWS && g->k * n > SMALL_B);
 }
 
-static place first_place(const work *w) {
-  mx_tile t = w->t;
-  return (place){t.m0, lesser(t.m1 - t.m0, w->height), 0, lesser(w->g->k, w->depth), t.n0, lesser(t.n1 - t.n0, GROUP)};
+/* What the place has of rows, k and columns; tiles are about equal. */
+static place measure(const work *w, place p) {
+  p.rows = lesser(w->t.m1 - p.m, w->height);
+  p.each = part_length(p.rows, ROWS, 1);
+  p.depth = lesser(w->g->k - p.k, w->depth);
+  p.n = lesser(w->t.n1 - p.j, GROUP);
+  return p;
 }
+
+static place first_place(const work *w) { return measure(w, (place){.m = w->t.m0, .j = w->t.n0}); }
 
 /* The next group, of the next part of k, of the next rows; without rows at the end. */
 static place next_place(const work *w, place p) {
   p.j += p.n;
   if (p.j == w->t.n1) p.j = w->t.n0, p.k += p.depth;
   if (p.k == w->g->k) p.k = 0, p.m += p.rows;
-  p.rows = lesser(w->t.m1 - p.m, w->height);
-  p.depth = lesser(w->g->k - p.k, w->depth);
-  p.n = lesser(w->t.n1 - p.j, GROUP);
-  return p;
+  return measure(w, p);
 }
 
 static const T *b_at(const work *w, const place *p, int64_t k) {
@@ -291,20 +294,20 @@ static void feed_ahead(const work *w, const feed *f, micro *t) {
 static void pack_a(const work *w, const place *p) {
   const mx_gemm *g = w->g;
   const T *a = (const T *)g->a + p->m * g->a_row + p->k * g->a_col;
-  for (int64_t i = 0; i < p->rows; i += ROWS)
-    pack(a + i * g->a_row, g->a_col, g->a_row, p->depth, lesser(p->rows - i, ROWS), w->a + i * p->depth, ROWS,
-         ROWS * g->a_row);
+  T *to = w->a;
+  for (int64_t i = 0; i < p->rows; i += p->each, to += ROWS * p->depth)
+    pack(a + i * g->a_row, g->a_col, g->a_row, p->depth, lesser(p->rows - i, p->each), to, ROWS, p->each * g->a_row);
 }
 
 /* Where the i-th row of the place, and those after it, are found; true: their columns are dense. */
 static bool find_a(const work *w, const place *p, int64_t i, mx_run *r, int64_t *a_col) {
   const mx_gemm *g = w->g;
   if (w->packs_a) {
-    r->a[0] = w->a + i * p->depth, *a_col = ROWS;
+    r->a[0] = w->a + i / p->each * ROWS * p->depth, *a_col = ROWS;
     return true;
   }
   const T *a = (const T *)g->a + (p->m + i) * g->a_row + p->k * g->a_col;
-  int64_t rows = lesser(p->rows - i, ROWS);
+  int64_t rows = lesser(p->rows - i, p->each);
   *a_col = g->a_col;
   r->a[0] = a;
   if (g->a_row == 1 || w->t.m1 - w->t.m0 == 1) return true;
@@ -322,12 +325,13 @@ static void panel(const work *w, const place *p, int64_t j, const T *packed, fee
   t.c = (T *)g->c + p->m * g->c_row + p->j + j;
   t.last = part_of(n > LANES ? n - LANES : n);
   t.add = g->add || p->k > 0;
-  for (int64_t i = 0; i < p->rows; i += ROWS, t.c += ROWS * g->c_row) {
+  for (int64_t i = 0, rows; i < p->rows; i += rows, t.c += rows * g->c_row) {
+    rows = lesser(p->rows - i, p->each);
     bool by_columns = find_a(w, p, i, &r, &t.a_col);
-    bool fetches = feeds && n == COLUMNS && by_columns && p->rows - i >= ROWS;
+    bool fetches = feeds && n == COLUMNS && by_columns && rows == ROWS;
     t.shift = shift_for(r.k, 0);
     if (fetches) feed_ahead(w, next, &t);
-    (fetches ? fetching : micro_for(by_columns, lesser(p->rows - i, ROWS), n))(&t);
+    (fetches ? fetching : micro_for(by_columns, rows, n))(&t);
     if (feeds) feed_till(w, next, feed_target(w, next, ++next->tiles));
   }
 }
