@@ -469,6 +469,13 @@ case("jit of steps that come in another order", function()
     return w + p, w - q
   end)(flat, dense)
 end)
+case("jit of known positions", function()
+  local i, k = mlax.array({1, 2}, "int32"), mlax.array({2, 1}, "int32")
+  return mlax.jit(function(x, j)
+    local y = mlax.zeros{2, 2}:at{i}:add(x:take(i, 1)):at{{}, 1}:set(x:take(k, 1):take(j, 1)[1])
+    return mlax.dynamic_update_slice(y, x[{{1, 1}}], {1, 1})[1], y
+  end)(a, k)
+end)
 case("jit of parts in their places", function()
   return mlax.jit(function(x)
     local y = x:matmul(x)
