@@ -6,10 +6,11 @@
 #include "lines.h"
 
 #if defined(__AVX512F__)
-enum { PLACES = 12 };
+#  define MOST_PLACES 12
 #else
-enum { PLACES = 6 };
+#  define MOST_PLACES 6
 #endif
+enum { PLACES = MOST_PLACES };
 
 /* Columns from j on: `vectors` of them, the last of which is whole or a part. Places are addressed three by three, from
  * one pointer and one step. */
@@ -48,42 +49,6 @@ INLINE void columns_of(const mx_line_tile *t, int64_t j, part last, const int pl
   }
 }
 
-#define PRODUCTS(N)                                                                                                    \
-  static __attribute__((noinline)) void whole_##N(const mx_line_tile *t, int64_t j, part last) {                       \
-    columns_of(t, j, last, N < PLACES ? N : PLACES, 2, true);                                                          \
-  }                                                                                                                    \
-  static __attribute__((noinline)) void pair_##N(const mx_line_tile *t, int64_t j, part last) {                        \
-    columns_of(t, j, last, N < PLACES ? N : PLACES, 2, false);                                                         \
-  }                                                                                                                    \
-  static __attribute__((noinline)) void single_##N(const mx_line_tile *t, int64_t j, part last) {                      \
-    columns_of(t, j, last, N < PLACES ? N : PLACES, 1, false);                                                         \
-  }
-PRODUCTS(1)
-PRODUCTS(2)
-PRODUCTS(3)
-PRODUCTS(4)
-PRODUCTS(5)
-PRODUCTS(6)
-#if defined(__AVX512F__)
-PRODUCTS(7)
-PRODUCTS(8)
-PRODUCTS(9)
-PRODUCTS(10)
-PRODUCTS(11)
-PRODUCTS(12)
-#  define PRODUCT_ROW(N) NULL, N##_1, N##_2, N##_3, N##_4, N##_5, N##_6, N##_7, N##_8, N##_9, N##_10, N##_11, N##_12
-#else
-#  define PRODUCT_ROW(N) NULL, N##_1, N##_2, N##_3, N##_4, N##_5, N##_6
-#endif
-
-static void product_tile(const mx_line_tile *t) {
-  static void (*const loops[3][PLACES + 1])(const mx_line_tile *, int64_t,
-                                            part) = {{PRODUCT_ROW(single)}, {PRODUCT_ROW(pair)}, {PRODUCT_ROW(whole)}};
-  for (int64_t j = 0; j < t->n; j += 2 * LANES) {
-    int64_t n = t->n - j;
-    int width = n <= LANES ? 0 : n < 2 * LANES ? 1 : 2;
-    loops[width][t->places](t, j, width == 2 ? part_of(LANES) : part_of(width ? n - LANES : n));
-  }
-}
+#include "line_tile.h"
 
 #endif
