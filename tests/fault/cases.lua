@@ -472,7 +472,7 @@ end)
 case("jit of known positions", function()
   local i, k = mlax.array({1, 2}, "int32"), mlax.array({2, 1}, "int32")
   return mlax.jit(function(x, j)
-    local y = mlax.zeros{2, 2}:at{i}:add(x:take(i, 1)):at{{}, 1}:set(x:take(k, 1):take(j, 1)[1])
+    local y = mlax.zeros{2, 3}:at{i}:add(x:take(i, 1)):at{1}:set(x:take(k, 1):take(j, 1)[1])
     return mlax.dynamic_update_slice(y, x[{{1, 1}}], {1, 1})[1], y
   end)(a, k)
 end)
