@@ -182,6 +182,67 @@ describe("an operand that a few elements change", function()
   end)
 end)
 
+describe("the carry of a loop", function()
+  local function i32(k) return mlax.array(k, "int32") end
+  local start = {a = matrix(1, 8), b = matrix(2, 8), k = i32(1)}
+
+  -- Bodies that read what they write before, after and in the same step: {a, b, k} -> the same, and what to stack.
+  local bodies = {
+    function(c) return {a = c.a:at{c.k}:set(7), b = c.b:at{c.k}:add(c.a[c.k]), k = c.k + 1}, c.a[c.k] end,
+    function(c) return {a = c.b, b = c.a, k = c.k + 1}, c.a * c.b end,
+    function(c) return {a = c.b * 2, b = c.a + 1, k = c.k + 1}, c.b end,
+    function(c)
+      local a = (c.a * 0.5):sin()
+      return {a = a, b = c.b + c.a - a, k = c.k + 1}, a
+    end,
+    function(c)
+      local a = c.a:matmul(w):tanh()
+      return {a = a, b = a, k = c.k + 1}, {a, c.a}
+    end,
+    function(c) return {a = c.a.T, b = c.b:at{1}:set(c.b[2]), k = c.k + 1}, c.b[1] end,
+    function(c) return {a = c.a, b = mlax.concat({c.b[{{2, 8}}], c.a[{{1, 1}}] * 2}, 1), k = c.k + 1}, c.a[1] end,
+    function(c) return {a = c.a:at{c.k}:set(c.a:sum(1)), b = c.b - c.b:mean(1), k = c.k + 1}, c.b:sum() end,
+  }
+
+  local function all_bits(tree)
+    local found = {}
+    for _, leaf in ipairs(mlax.tree.leaves(tree)) do found[#found + 1] = leaf:tostring_bytes() end
+    return found
+  end
+
+  it("is written where it is read, with the same bits", function()
+    for number, body in ipairs(bodies) do
+      local c, ys = start, {}
+      for i = 1, 6 do c, ys[i] = mlax.jit(body)(c) end
+      local before = all_bits(start)
+      local got, stacked = mlax.jit(function(s) return mlax.scan(function(t) return body(t) end, s, nil, {length = 6}) end)(start)
+      assert.are.same(all_bits(c), all_bits(got), "scan " .. number)
+      assert.are.same(all_bits(ys[6]), all_bits(mlax.tree.map(function(y) return y[6] end, stacked)), "results " .. number)
+      assert.are.same(all_bits(ys[2]), all_bits(mlax.tree.map(function(y) return y[2] end, stacked)), "results " .. number)
+      local again = mlax.jit(function(s)
+        return mlax.while_loop(function(t) return t.k:le(6) end, function(t) return (body(t)) end, s)
+      end)(start)
+      assert.are.same(all_bits(c), all_bits(again), "while_loop " .. number)
+      assert.are.same(before, all_bits(start), "what it starts with " .. number)
+    end
+  end)
+
+  it("costs nothing where few elements change", function()
+    local function time(n)
+      local f = mlax.jit(function(x) return (mlax.scan(function(c, i) return c:at{i}:set(2), nil end, x, mlax.range(1, 500))) end)
+      local x, best = mlax.zeros{n}, math.huge
+      for _ = 1, 3 do
+        local began = os.clock()
+        f(x)
+        best = math.min(best, os.clock() - began)
+      end
+      return best
+    end
+    local small, large = time(1000), time(1000000)
+    assert.is_true(large < 5 * small + 0.05, ("%g and %g s"):format(small, large)) -- copied: 0.15 s
+  end)
+end)
+
 describe("random programs of parts", function()
   it("have the same bits in place", function()
     for seed = 1, 150 do

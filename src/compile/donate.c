@@ -1,4 +1,4 @@
-/* donate.c: results in the memory of inputs that the caller gives away. */
+/* donate.c: results in the memory of inputs that the caller, or the step of a loop before, gives away. */
 #include "plan_impl.h"
 
 static bool is_result(const mx_plan *p, int input) {
@@ -25,6 +25,12 @@ static bool may_take(const mx_plan *p, int32_t result, int32_t input) {
   const mx_root *to = &p->roots[result], *from = &p->roots[input];
   if (to->bytes != from->bytes || from->last > to->first) return false;
   return from->last < to->first || written_in_place(p, &p->steps[to->first], result, input);
+}
+
+bool mx_plan_may_take(const mx_plan *p, int k, int v) {
+  int32_t root = p->slots[p->program->outs[k]].root;
+  const mx_root *r = &p->roots[root];
+  return r->place == MX_AT_RESULT && p->direct[r->index] == k && !is_result(p, v) && may_take(p, root, v);
 }
 
 bool mx_plan_donate(mx_ctx *c, mx_plan *p, const bool *donated) {

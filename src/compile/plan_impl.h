@@ -96,6 +96,8 @@ bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e); /* a view, or a s
 /* A step for the elementwise equations of a group, after those of its views that need no computing. */
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group);
 
+/* Whether mx_plan_call may be given the memory of input v for result k. (donate.c) */
+bool mx_plan_may_take(const mx_plan *p, int k, int v);
 /* The buffer of the donated input that result k takes, retained; NULL where it gets one of its own: also where somebody
  * else holds that memory. (donate.c) */
 mx_buffer *mx_plan_take(const mx_plan *p, int k, mx_array *const *in);
