@@ -8,7 +8,7 @@
  * arena's peak, the part is copied. */
 #include "plan_impl.h"
 
-enum { VISITS = 64 }; /* steps to look at, per step of the plan */
+enum { VISITS = 1024 }; /* of steps, per step of the plan: beyond, parts are copied */
 
 typedef struct joining {
   mx_ctx *c;
@@ -68,11 +68,13 @@ static bool has_own_root(const joining *j, int32_t v) {
 
 /* Whether there is room for all of `to` from the birth of the part on, at the steps where it does not live yet. */
 static bool is_room(joining *j, const mx_root *part, const mx_root *to) {
-  if (to->place != MX_AT_ARENA) return true;
+  j->visits -= part->last - part->first + 1;
+  if (j->visits <= 0 || to->place != MX_AT_ARENA) return j->visits > 0;
+  j->visits -= to->first > part->first ? to->first - part->first : 0;
   for (int i = part->first; i < to->first; i++) {
     int64_t own = i <= part->last - part->overwritten ? (int64_t)part->bytes : 0;
     if (i == part->first && part->overwrites >= 0) own = 0; /* what it overwrites lives at that step */
-    if (j->visits-- == 0 || j->live[i] + (int64_t)to->bytes - own > j->peak) return false;
+    if (j->live[i] + (int64_t)to->bytes - own > j->peak) return false;
   }
   return true;
 }
