@@ -2,7 +2,9 @@
 local mlax = require "mlax"
 local helper = require "spec.helper"
 
-local names = {"inline", "simplify", "layout", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "epilogue", "in_place"}
+local names = {
+  "inline", "simplify", "layout", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "epilogue", "schedule", "in_place",
+}
 
 -- The primitives of a program in order, those of programs inside too.
 local function primitives(program)
@@ -182,6 +184,99 @@ describe("simplify, of what moves elements,", function()
   end)
 end)
 
+describe("simplify, of positions,", function()
+  local tall = mlax.concat({odd, odd * 2, odd - 1}, 1):reshape{9, 3}
+  local function ids(...) return mlax.array({...}, "int32") end
+
+  it("makes slices of known positions in order", function()
+    becomes("check_index gather", "slice", function(a) return a:take(ids(2, 4, 6), 1) end, tall)
+    becomes("check_index gather", "slice", function(a) return a:take(ids(5), 1) end, tall)
+    becomes("check_index gather", "slice reshape", function(a) return a:take(mlax.array(3, "int32"), 1) end, tall)
+    becomes("check_index gather", "", function(a) return a:take(mlax.range(1, 9), 1) end, tall)
+    assert.are.equal("slice", optimized(function(a) return a:take(ids(2, 3), 2) end, tall))
+    same_bits(function(a) return a:take(ids(2, 3), 2), a:take(ids(1, 3), -1), a:take(mlax.array(3, "int32"), 2) end, tall)
+    assert.matches("gather", optimized(function(a) return a:take(ids(6, 4, 2), 1) end, tall), 1, true)
+    assert.matches("gather", optimized(function(a) return a:take(ids(1, 2, 2), 1) end, tall), 1, true)
+    assert.matches("gather", optimized(function(a) return a:take(ids(1, 2, 4), 1) end, tall), 1, true)
+    assert.matches("gather", optimized(function(a) return a:take(ids(8, 12), 1) end, tall), 1, true) -- which raises
+  end)
+
+  it("makes pads of what is written to known positions of one number", function()
+    becomes("broadcast check_index scatter", "pad", function(u) return mlax.full({9, 3}, 7.5):at{ids(2, 4, 6)}:set(u) end, tall["1:3"])
+    local function add(u) return mlax.zeros{9, 3}:at{ids(1, 4, 7)}:add(u) end
+    assert.are.equal("add pad", optimized(add, tall["1:3"]))
+    same_bits(add, -mlax.zeros{3, 3}) -- 0 + -0 is 0
+    local second, last = mlax.array(2, "int32"), mlax.array(9, "int32")
+    same_bits(function(u) return mlax.zeros{9, 3}:at{second}:add(u), mlax.zeros{9, 3}:at{last}:set(u) end, tall[2])
+    same_bits(function(u) return mlax.zeros{9, 3}:at{{}, ids(1, 3)}:set(u) end, tall[{{}, {1, 2}}])
+    assert.matches("scatter_add", optimized(function(u) return mlax.ones{9, 3}:at{ids(1, 4, 7)}:add(u) end, tall["1:3"]))
+    assert.matches("scatter", optimized(function(u) return mlax.zeros{9, 3}:at{ids(1, 1, 7)}:set(u) end, tall["1:3"]))
+  end)
+
+  it("makes slices of the gradients of slices that were taken", function()
+    local function loss(a) return (a:take(ids(1, 2, 3), 1) * a:take(ids(4, 5, 6), 1)):sum() end
+    local program = optimized(mlax.grad(loss), tall)
+    assert.is_nil(program:find("gather") or program:find("scatter"))
+    same_bits(mlax.grad(loss), tall)
+    same_bits(mlax.grad(loss), mlax.random.normal(mlax.random.key(1), {9, 3}))
+  end)
+
+  it("takes once what is taken of what was taken", function()
+    local first, second = ids(3, 1, 9, 9), ids(4, 2, 2)
+    local function both(a, i, j) return a:take(i, 1):take(j, 1) end
+    becomes("check_index gather check_index gather", "check_index check_index gather gather", both, tall, first, second)
+    same_bits(both, tall, first, second)
+    same_bits(function(a, i, j) return a:take(i, 2):take(j, 1) end, tall, ids(3, 1), ids(2, 2))
+    assert.matches("take: index 5 is out of range", helper.message(mlax.jit(both), tall, first, ids(1, 5)), 1, true)
+    for _, modes in ipairs{{"clip", "fill"}, {"fill", "clip"}, {"fill", "fill"}, {"clip", "clip"}} do
+      local function f(a, i, j) return a:take(i, 1, {mode = modes[1]}):take(j, 1, {mode = modes[2]}) end
+      same_bits(f, tall, ids(3, 12, -20, 9), ids(4, 7, -9, 2))
+    end
+    becomes("check_index gather check_index gather mul", "check_index gather check_index gather mul", function(a, i, j)
+      local t = a:take(i, 1)
+      return t:take(j, 1) * t
+    end, tall, ids(1, 2, 3), ids(2, 2, 3))
+  end)
+
+  it("knows windows whose starts are known", function()
+    for _, start in ipairs{{1, 1}, {3, 2}, {6, 1}} do
+      local function known(a) return mlax.dynamic_slice(a, start, {4, 2}) end
+      assert.are.equal("slice", optimized(known, tall))
+      same_bits(known, tall)
+    end
+    local update = tall["1:2"] * 3
+    local function written(a, u) return mlax.dynamic_slice(mlax.dynamic_update_slice(a, u, {2, 1}), {2, 1}, {2, 3}) end
+    assert.are.equal("", optimized(written, tall, update))
+    same_bits(written, tall, update)
+    local function parts(a, u)
+      local all = mlax.dynamic_update_slice(a, u, {2, 1})
+      return all[{{3, 3}, {2, 3}}], all[{{1, 1}}], all[{{4, 9, 2}}]
+    end
+    assert.are.equal("slice slice slice", optimized(parts, tall, update))
+    same_bits(parts, tall, update)
+    local function across(a, u) return mlax.dynamic_slice(mlax.dynamic_update_slice(a, u, {2, 1}), {3, 1}, {2, 3}) end
+    assert.are.equal("dynamic_update_slice slice", optimized(across, tall, update))
+    same_bits(across, tall, update)
+    assert.are.equal("", optimized(function(a, u) return mlax.dynamic_update_slice(a, u, {1, 1}) end, tall, tall * 2))
+  end)
+
+  it("keeps checks of windows", function()
+    local function all(a, i) return mlax.dynamic_update_slice(a, a * 2, mlax.stack({i, i}, 1)) end
+    assert.matches("check_index", optimized(all, tall, mlax.array(1, "int32")))
+    assert.matches("out of range", helper.message(mlax.jit(all), tall, mlax.array(2, "int32")))
+  end)
+
+  it("needs no bounds for positions that were checked", function()
+    local labels = ids(1, 3, 2, 2, 1, 3, 3, 1, 2)
+    local loss = mlax.grad(function(a, l) return mlax.losses.softmax_cross_entropy_with_labels(a, l):mean() end)
+    assert.matches("maximum minimum", (traced(loss, tall, labels):gsub("minimum maximum", "maximum minimum")))
+    assert.is_nil(optimized(loss, tall, labels):find("imum"))
+    same_bits(loss, tall, labels)
+    local function tight(a, l) return a:take(l, 1), l:minimum(2), l:maximum(2) end
+    assert.matches("minimum.*maximum", optimized(tight, tall, labels))
+  end)
+end)
+
 describe("sink", function()
   it("converts before it repeats, and after it cuts", function()
     local f = function(a) return a:broadcast_to{64, 9}:astype("bfloat16") end
@@ -217,9 +312,10 @@ describe("fold", function()
   end)
 
   it("does not raise what the run would raise", function()
-    local f = mlax.jit(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end)
-    assert.matches("check_index gather", optimized(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end, odd["1:3"]), 1, true)
-    assert.are.equal("gather", optimized(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end, odd))
+    local function take(a) return a:take(mlax.array({9, 1}, "int32"), 1) end
+    local f = mlax.jit(take)
+    assert.matches("check_index gather", optimized(take, odd["1:3"]), 1, true)
+    assert.are.equal("gather", optimized(take, odd))
     assert.matches("take: index 9 is out of range", helper.message(f, mlax.ones{3}))
   end)
 end)

@@ -315,10 +315,10 @@ static void put_in_order(fusing *f) {
 static void find_uses(fusing *f) {
   const mx_program *p = f->p;
   int32_t ordered = -1, total = 0;
-  for (int32_t v = 0; v < p->n_var; v++) f->producer[v] = f->reader[v] = -1;
+  mx_program_uses(p, NULL, f->producer);
+  for (int32_t v = 0; v < p->n_var; v++) f->reader[v] = -1;
   for (int32_t i = 0; i < p->n_eqn; i++) {
     const mx_eqn *e = &p->eqns[i];
-    for (int k = 0; k < e->n_out; k++) f->producer[e->out + k] = i;
     for (int k = 0; k < e->n_in; k++)
       if (f->producer[e->in[k]] >= 0) f->use_start[f->producer[e->in[k]] + 1]++;
     f->ordered_before[i] = mx_eqn_is_ordered(e) ? ordered : -1;

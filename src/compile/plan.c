@@ -98,6 +98,11 @@ bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
 
 /* -- lifetimes ----------------------------------------------------------------------------------------------------- */
 
+bool mx_plan_is_whole(const mx_plan *p, int32_t v) {
+  const mx_slot *s = &p->slots[v];
+  return s->contiguous && s->offset == 0 && mx_nbytes(p->program->avals[v]) == p->roots[s->root].bytes;
+}
+
 static bool mark_results(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;
   p->result_roots = take(c, p, g->n_out, sizeof *p->result_roots);
@@ -113,17 +118,20 @@ static bool mark_results(mx_ctx *c, mx_plan *p) {
   }
   for (int r = 0; r < p->n_results; r++) p->direct[r] = -1;
   for (int k = 0; k < g->n_out; k++) {
-    const mx_slot *s = &p->slots[g->outs[k]];
-    const mx_root *r = &p->roots[s->root];
-    bool whole = s->contiguous && s->offset == 0 && mx_nbytes(g->avals[g->outs[k]]) == r->bytes;
-    if (r->place == MX_AT_RESULT && whole && p->direct[r->index] < 0) p->direct[r->index] = k;
+    const mx_root *r = &p->roots[p->slots[g->outs[k]].root];
+    if (r->place == MX_AT_RESULT && mx_plan_is_whole(p, g->outs[k]) && p->direct[r->index] < 0) p->direct[r->index] = k;
   }
   return true;
 }
 
 static void mark_lifetimes(mx_plan *p) {
+  for (int r = 0; r < p->n_roots; r++) {
+    p->roots[r].last = p->roots[r].first;
+    p->roots[r].overwrites = -1;
+    p->roots[r].overwritten = false;
+  }
   for (int i = 0; i < p->n_steps; i++)
-    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in; k++) {
+    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in + p->steps[i].n_out; k++) {
       mx_root *r = &p->roots[p->slots[p->tensor_vars[t + k]].root];
       if (r->last < i) r->last = i;
     }
@@ -136,36 +144,43 @@ static bool read_once(const mx_plan *p, const mx_step *s, int32_t root) {
   return readers == 1;
 }
 
-/* Where a product lies the kernel writes before the code reads its other operands. */
-static bool is_written_early(const mx_plan *p, const mx_step *s, int32_t root) {
-  return s->kernel && p->slots[s->head->out].root == root;
+/* Code where it reads before it writes, but for what lies where its product lies: the kernel writes there earlier.
+ * Kernels that change a few elements of their first operand. */
+bool mx_step_in_place(const mx_plan *p, const mx_step *s, int k, int j) {
+  if (!s->code) return s->eqn->prim->updates && k == 0 && j == 0;
+  int32_t out = p->tensor_vars[s->tensors + s->n_in + k];
+  bool early = s->kernel && p->slots[s->head->out].root == p->slots[out].root;
+  return !early && j < s->code->n_in && mx_code_in_place(s->code, k, j);
 }
 
-/* Whether result k of the code may take the place of operand j, which dies there. */
-static bool may_overwrite(const mx_plan *p, const mx_step *s, int k, int j) {
-  const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
-  int32_t root = p->slots[out[k]].root;
-  const mx_slot *operand = &p->slots[in[j]];
-  const mx_root *from = &p->roots[operand->root], *to = &p->roots[root];
-  bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
-               mx_nbytes(p->program->avals[in[j]]) == from->bytes;
-  if (!whole || from->place != MX_AT_ARENA || from->last != s - p->steps || from->overwritten) return false;
-  return !is_written_early(p, s, root) && read_once(p, s, operand->root) && mx_code_in_place(s->code, k, j);
-}
-
-/* A result of code may take the place of an operand that dies there, where the code reads it before. */
-static void overwrite_operands(mx_plan *p) {
-  for (const mx_step *s = p->steps; s < p->steps + p->n_steps; s++) {
-    const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
-    for (int k = 0; s->code && k < s->n_out; k++) {
-      mx_root *to = &p->roots[p->slots[out[k]].root];
-      for (int j = 0; j < s->code->n_in && to->place == MX_AT_ARENA && to->overwrites < 0; j++) {
-        if (!may_overwrite(p, s, k, j)) continue;
-        to->overwrites = p->slots[in[j]].root;
-        p->roots[to->overwrites].overwritten = true;
-      }
-    }
+/* Result k takes the place of an operand that dies at the step. */
+static void overwrite_operand(mx_plan *p, int i, int k) {
+  const mx_step *s = &p->steps[i];
+  const int32_t *in = p->tensor_vars + s->tensors, out = in[s->n_in + k];
+  mx_root *to = &p->roots[p->slots[out].root];
+  if (to->place != MX_AT_ARENA || to->first != i || !mx_plan_is_whole(p, out)) return;
+  for (int j = 0; j < s->n_in; j++) {
+    int32_t root = p->slots[in[j]].root;
+    mx_root *from = &p->roots[root];
+    if (from->place != MX_AT_ARENA || from->last != i || from->overwritten || from->bytes != to->bytes) continue;
+    if (!mx_plan_is_whole(p, in[j]) || !read_once(p, s, root) || !mx_step_in_place(p, s, k, j)) continue;
+    to->overwrites = root;
+    from->overwritten = true;
+    return;
   }
+}
+
+static void overwrite_operands(mx_plan *p) {
+  for (int i = 0; i < p->n_steps; i++)
+    for (int k = 0; k < p->steps[i].n_out; k++) overwrite_operand(p, i, k);
+}
+
+static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
+
+bool mx_plan_lay_out(mx_ctx *c, mx_plan *p) {
+  mark_lifetimes(p);
+  if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
+  return mx_plan_place(c, p);
 }
 
 static bool find_patches(mx_ctx *c, mx_plan *p) {
@@ -226,10 +241,10 @@ static bool build(mx_ctx *c, mx_plan *p) {
   mx_arena memory = {.engine = c->engine};
   bool ok = reserve(c, p) && slots_of_inputs(c, p) && add_groups(c, p, &memory);
   mx_arena_release(&memory);
-  if (!ok || !mark_results(c, p)) return false;
-  mark_lifetimes(p);
-  if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
-  return mx_plan_place(c, p) && find_patches(c, p);
+  if (!ok || !mark_results(c, p) || !mx_plan_lay_out(c, p)) return false;
+  if (is_on(p, MX_PASS_schedule) && !mx_plan_schedule(c, p)) return false;
+  if (is_on(p, MX_PASS_in_place) && !mx_plan_join_parts(c, p)) return false;
+  return find_patches(c, p);
 }
 
 /* A plan of the program that owns it, as it is, must not keep it alive. */

@@ -6,7 +6,8 @@
 #include "../device/code.h"
 #include "compile.h"
 
-typedef enum { MX_AT_INPUT, MX_AT_CONST, MX_AT_ARENA, MX_AT_RESULT } mx_place;
+/* PART: it became a part of another root; no variable lies there. */
+typedef enum { MX_AT_INPUT, MX_AT_CONST, MX_AT_ARENA, MX_AT_RESULT, MX_AT_PART } mx_place;
 
 /* Storage that several variables may view. */
 typedef struct mx_root {
@@ -14,7 +15,7 @@ typedef struct mx_root {
   int index;      /* input, constant or result number */
   int64_t offset; /* ARENA: in bytes */
   size_t bytes;
-  int first, last;    /* the steps between which it lives; results live to the end */
+  int first, last;    /* the steps between which it is written and read; results live to the end */
   int32_t overwrites; /* ARENA: the root whose place it takes as that dies, or -1 */
   bool overwritten;
 } mx_root;
@@ -110,11 +111,26 @@ bool mx_plan_prepare(mx_ctx *c, mx_plan *p, mx_step *s);
 /* A step for the elementwise equations of a group, after those of its views that need no computing. */
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group);
 
+/* Whether mx_plan_call may be given the memory of input v for result k. (donate.c) */
+bool mx_plan_may_take(const mx_plan *p, int k, int v);
 /* The buffer of the donated input that result k takes, retained; NULL where it gets one of its own: also where somebody
  * else holds that memory. (donate.c) */
 mx_buffer *mx_plan_take(const mx_plan *p, int k, mx_array *const *in);
 
+/* With the steps in their order: lifetimes, operands that are overwritten, offsets. (plan.c) */
+bool mx_plan_lay_out(mx_ctx *c, mx_plan *p);
 /* Gives every ARENA root an offset such that roots that live at once do not overlap. */
 bool mx_plan_place(mx_ctx *c, mx_plan *p);
+/* The most bytes of the arena that live at once; fills their change by step, and behind the last (n_steps + 1). */
+int64_t mx_plan_peak(const mx_plan *p, int64_t *change);
+/* Whether a variable is all of its root. */
+bool mx_plan_is_whole(const mx_plan *p, int32_t v);
+/* Whether result k of a step may be written where its operand j lies, row-major, element by element. */
+bool mx_step_in_place(const mx_plan *p, const mx_step *s, int k, int j);
+/* Values that are read as parts of others are computed there. The plan is laid out before, and is so after it.
+ * (parts.c) */
+bool mx_plan_join_parts(mx_ctx *c, mx_plan *p);
+/* Puts the steps of a plan that is laid out in an order with a smaller arena, where there is one. (schedule.c) */
+bool mx_plan_schedule(mx_ctx *c, mx_plan *p);
 
 #endif
