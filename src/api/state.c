@@ -16,7 +16,7 @@
 #include <time.h>
 
 enum { UV_ERROR = 1, UV_TRACEBACK, UV_OWN, UV_COUNT = UV_OWN };
-enum { LEAST_YOUNG = 256 << 10, LEAST_GARBAGE = 16 << 20, MOST_GARBAGE = 64 << 20 };
+enum { LEAST_YOUNG = 512 << 10, LEAST_GARBAGE = 16 << 20, MOST_GARBAGE = 64 << 20 };
 enum { TRACEBACK_LEVELS = 40, HOOK_COUNT = 10000 };
 
 static const char state_key = 0; /* its address is the registry key */
@@ -131,7 +131,7 @@ void mx_push_traceback(lua_State *L, int idx) {
  * incremental mode. When they have grown by a larger budget in spite of the steps, all is collected.
  *
  * A small budget keeps the buffers in the processor's cache, a large one makes collections rare: each is led so that
- * looking for garbage takes about a tenth of the time, whatever the script's own heap costs to mark. Freeing does not
+ * looking for garbage takes some hundredths of the time, whatever the script's own heap costs to mark. Freeing does not
  * count: an array takes as long to free late as early. */
 
 static int do_nothing(lua_State *L) {
@@ -192,7 +192,7 @@ double mx_seconds(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static size_t live_bytes(const mx_state *s) { return atomic_load_explicit(&s->ctx.engine->live, memory_order_relaxed); }
+static size_t live_bytes(const mx_state *s) { return mx_live(s->ctx.engine); }
 
 /* Seconds that the collector looks for garbage: to the first array that it frees. */
 static double look_for_garbage(lua_State *L, mx_state *s, int step) {
@@ -214,11 +214,12 @@ static void pace_start(mx_pace *p, size_t live) {
   p->ended = mx_seconds();
 }
 
-/* pause: seconds that the collection looked for garbage; few: it freed less than half of what had grown. */
-static void pace_plan(mx_pace *p, size_t live, size_t least, double work, double pause, bool few) {
+/* pause: seconds that the collection looked for garbage, which may take a `share`th of the time; few: it came too early
+ * for much of what had grown. */
+static void pace_plan(mx_pace *p, size_t live, size_t least, double work, double pause, double share, bool few) {
   size_t most = live / 2 > MOST_GARBAGE ? live / 2 : MOST_GARBAGE;
-  if (few || pause > work / 8) p->budget += p->budget / 2;
-  else if (pause < work / 20) p->budget -= p->budget / 4;
+  if (few || pause > work / share) p->budget += p->budget / 2;
+  else if (pause < work / share / 4) p->budget -= p->budget / 4;
   if (p->budget < least) p->budget = least;
   if (p->budget > most) p->budget = most;
   pace_start(p, live);
@@ -226,7 +227,7 @@ static void pace_plan(mx_pace *p, size_t live, size_t least, double work, double
 
 static void collect_all(lua_State *L, mx_state *s) {
   double work = mx_seconds() - s->all.ended, pause = look_for_garbage(L, s, 0);
-  pace_plan(&s->all, live_bytes(s), LEAST_GARBAGE, work, pause, false);
+  pace_plan(&s->all, live_bytes(s), LEAST_GARBAGE, work, pause, 64, false);
   pace_start(&s->young, live_bytes(s));
 }
 
@@ -234,7 +235,8 @@ static void collect_grown(lua_State *L, mx_state *s) {
   double work = mx_seconds() - s->young.ended;
   size_t before = live_bytes(s), growth = before + s->young.budget - s->young.ceiling;
   double pause = look_for_garbage(L, s, step_of(L, growth));
-  pace_plan(&s->young, live_bytes(s), LEAST_YOUNG, work, pause, live_bytes(s) > before - growth / 2);
+  bool few = live_bytes(s) > before - growth / 2;
+  pace_plan(&s->young, live_bytes(s), LEAST_YOUNG, work, pause, 16, few);
   if (live_bytes(s) >= s->all.ceiling) collect_all(L, s);
 }
 
