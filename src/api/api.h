@@ -31,6 +31,7 @@ typedef struct mx_pace {
   size_t ceiling; /* live bytes of the engine at which the next collection comes */
   size_t budget;  /* bytes of growth between collections */
   double ended;   /* when the last one did, in seconds */
+  double mark;    /* seconds for a kilobyte of Lua's heap */
 } mx_pace;
 
 typedef struct mx_state {

@@ -153,9 +153,9 @@ static bool may_collect(const mx_state *s, lua_State *L) {
   return !s->in_gc && lua_gc(L, LUA_GCISRUNNING) == 1 && has_room_for_finalizers(L);
 }
 
-/* A collection. step: in kilobytes, of how much Lua's collector is told; 0: all of it. Finalizers of the user may call
- * mlax: what the running operation has in the context is put aside. */
-static void collect_now(lua_State *L, mx_state *s, int step) {
+/* A collection. step: in kilobytes, of how much Lua's collector is told; 0: all of it. True if a cycle has ended.
+ * Finalizers of the user may call mlax: what the running operation has in the context is put aside. */
+static bool collect_now(lua_State *L, mx_state *s, int step) {
   mx_ctx *c = &s->ctx;
   mx_ctx saved = *c;
   int entry = s->entry;
@@ -164,8 +164,7 @@ static void collect_now(lua_State *L, mx_state *s, int step) {
   c->frame_base = c->frame_n;
   c->trace = NULL;
   c->axes = NULL;
-  if (step) lua_gc(L, LUA_GCSTEP, step);
-  else lua_gc(L, LUA_GCCOLLECT);
+  bool ended = step ? lua_gc(L, LUA_GCSTEP, step) : lua_gc(L, LUA_GCCOLLECT) == 0;
   mx_frame_release(c, c->frame_base);
   c->error = saved.error;
   c->op = saved.op;
@@ -177,6 +176,7 @@ static void collect_now(lua_State *L, mx_state *s, int step) {
   s->entry = entry;
   s->L = running;
   s->in_gc = false;
+  return ended;
 }
 
 static bool collect_for_memory(void *ud) { /* mx_ctx.collect */
@@ -194,12 +194,13 @@ double mx_seconds(void) {
 
 static size_t live_bytes(const mx_state *s) { return mx_live(s->ctx.engine); }
 
-/* Seconds that the collector looks for garbage: to the first array that it frees. */
-static double look_for_garbage(lua_State *L, mx_state *s, int step) {
+/* *pause += seconds that the collector looks for garbage: to the first array that it frees. */
+static bool look_for_garbage(lua_State *L, mx_state *s, int step, double *pause) {
   double start = mx_seconds();
   s->found = 0;
-  collect_now(L, s, step);
-  return (s->found > 0 ? s->found : mx_seconds()) - start;
+  bool ended = collect_now(L, s, step);
+  *pause += (s->found > 0 ? s->found : mx_seconds()) - start;
+  return ended;
 }
 
 /* Enough for a collection of young objects, or for a cycle: what Lua would wait for, at its usual pause. */
@@ -214,29 +215,39 @@ static void pace_start(mx_pace *p, size_t live) {
   p->ended = mx_seconds();
 }
 
-/* pause: seconds that the collection looked for garbage, which may take a `share`th of the time; few: it came too early
- * for much of what had grown. */
-static void pace_plan(mx_pace *p, size_t live, size_t least, double work, double pause, double share, bool few) {
+/* What looking for garbage takes for the script's own heap alone: the pause, seconds, grows with the garbage, too,
+ * where that no longer lies in the cache. So the best that was seen for a kilobyte counts; it is forgotten slowly. */
+static double mark_time(mx_pace *p, lua_State *L, double pause) {
+  double heap = lua_gc(L, LUA_GCCOUNT) + 1, each = pause / heap, most = p->mark + p->mark / 64;
+  p->mark = p->mark > 0 && each > most ? most : each;
+  return p->mark * heap;
+}
+
+/* mark: seconds, which may be a `share`th of the time; few: the collection came too early for much of what had grown.
+ */
+static void pace_plan(mx_pace *p, size_t live, size_t least, double work, double mark, double share, bool few) {
   size_t most = live / 2 > MOST_GARBAGE ? live / 2 : MOST_GARBAGE;
-  if (few || pause > work / share) p->budget += p->budget / 2;
-  else if (pause < work / share / 4) p->budget -= p->budget / 4;
+  if (few || mark > work / share) p->budget += p->budget / 2;
+  else if (mark < work / share / 4) p->budget -= p->budget / 4;
   if (p->budget < least) p->budget = least;
   if (p->budget > most) p->budget = most;
   pace_start(p, live);
 }
 
 static void collect_all(lua_State *L, mx_state *s) {
-  double work = mx_seconds() - s->all.ended, pause = look_for_garbage(L, s, 0);
-  pace_plan(&s->all, live_bytes(s), LEAST_GARBAGE, work, pause, 64, false);
+  double work = mx_seconds() - s->all.ended, pause = 0;
+  look_for_garbage(L, s, 0, &pause);
+  pace_plan(&s->all, live_bytes(s), LEAST_GARBAGE, work, mark_time(&s->all, L, pause), 64, false);
   pace_start(&s->young, live_bytes(s));
 }
 
+/* A cycle of Lua's that was under way takes what has been made since it began for alive: then another one follows. */
 static void collect_grown(lua_State *L, mx_state *s) {
-  double work = mx_seconds() - s->young.ended;
-  size_t before = live_bytes(s), growth = before + s->young.budget - s->young.ceiling;
-  double pause = look_for_garbage(L, s, step_of(L, growth));
-  bool few = live_bytes(s) > before - growth / 2;
-  pace_plan(&s->young, live_bytes(s), LEAST_YOUNG, work, pause, 16, few);
+  double work = mx_seconds() - s->young.ended, pause = 0;
+  size_t before = live_bytes(s), growth = before + s->young.budget - s->young.ceiling, enough = before - growth / 2;
+  bool ended = look_for_garbage(L, s, step_of(L, growth), &pause);
+  if (ended && live_bytes(s) > enough) look_for_garbage(L, s, step_of(L, growth), &pause);
+  pace_plan(&s->young, live_bytes(s), LEAST_YOUNG, work, mark_time(&s->young, L, pause), 8, live_bytes(s) > enough);
   if (live_bytes(s) >= s->all.ceiling) collect_all(L, s);
 }
 
