@@ -158,7 +158,8 @@ static void test_matrices(void **state) {
   (void)state;
   static const int64_t sizes[][3] = {{1, 300, 70},   {70, 300, 1},  {1, 9, 1},     {13, 1, 29},   {65, 400, 33},
                                      {128, 784, 10}, {100, 37, 64}, {12, 640, 32}, {31, 321, 17}, {5, 1000, 5},
-                                     {200, 3, 300},  {96, 96, 96},  {1, 1, 500},   {500, 1, 1}};
+                                     {200, 3, 300},  {96, 96, 96},  {1, 1, 500},   {500, 1, 1},   {1, 521, 700},
+                                     {1, 65, 4096},  {1, 900, 300}};
   static const int dtypes[] = {MLAX_FLOAT32, MLAX_FLOAT64, MLAX_INT32, MLAX_FLOAT16};
   product p = {.xc = {1, {1}}, .yc = {1, {0}}, .dtype = -1};
   for (int threads = 1; threads <= 2; threads++) {
@@ -217,7 +218,8 @@ static void test_edges(void **state) {
 /* The way in which a product is cut does not show in its bits. */
 static void test_threads(void **state) {
   (void)state;
-  static const int64_t sizes[][3] = {{150, 700, 170}, {1100, 40, 90}, {70, 800, 300}, {9, 1200, 400}, {30, 33, 2000}};
+  static const int64_t sizes[][3] = {{150, 700, 170}, {1100, 40, 90}, {70, 800, 300},
+                                     {9, 1200, 400},  {30, 33, 2000}, {1, 900, 300}};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
     for (int how = 0; how < 4; how++) {
       size_t bytes = (size_t)(sizes[i][0] * sizes[i][2]) * sizeof(float);

@@ -246,40 +246,66 @@ static int64_t share(const job *j, int64_t p, int64_t n, span *common) {
   return n;
 }
 
-static void run_span(const job *j, mx_line_tile *t, int64_t p, span r) {
+/* Some places of a segment that one tile makes, for the same part of the window's line. */
+typedef struct piece {
+  int64_t at; /* its first place in the segment */
+  int places;
+  int64_t k, x_at, w_at; /* of the tile */
+  bool adds;             /* the rest of what another piece began */
+} piece;
+
+enum { MOST_PIECES = 3 * SEGMENT };
+
+/* The pieces of places p0 .. p1-1, for every row of places. */
+typedef struct pieces {
+  int64_t p0, n;
+  piece of[MOST_PIECES];
+} pieces;
+
+static void add_piece(const job *j, pieces *all, int64_t p, int64_t n, span r, bool adds) {
   const side *s = line_of(j->v);
   int64_t at = j->channels == 1 ? p : p / j->channels, c = p - at * j->channels;
-  t->k = (r.hi - r.lo) * j->unit;
-  t->x_at = (at * s->stride + r.lo * s->dilation - s->lo) * s->x + c * j->x_channel, t->w_at = r.lo * s->w;
-  j->loops->tile(t);
+  piece *to = &all->of[all->n++];
+  *to = (piece){.at = p - all->p0, .places = (int)n, .k = (r.hi - r.lo) * j->unit, .adds = adds};
+  to->x_at = (at * s->stride + r.lo * s->dilation - s->lo) * s->x + c * j->x_channel;
+  to->w_at = r.lo * s->w;
 }
 
 /* What places have before (behind) the part that all share: those that have as much add it together. */
-static void run_rests(const job *j, mx_line_tile t, int64_t p, int64_t n, span common, bool before) {
-  char *y = t.y;
-  t.add = true;
-  for (int64_t i = 0; i < n; i += t.places) {
+static void add_rests(const job *j, pieces *all, int64_t p, int64_t n, span common, bool before) {
+  for (int64_t i = 0, count; i < n; i += count) {
     span own = span_of(j, p + i), next = own;
     span rest = before ? (span){own.lo, common.lo} : (span){common.hi, own.hi};
-    for (t.places = 1; i + t.places < n; t.places++) {
-      next = span_of(j, p + i + t.places);
+    for (count = 1; i + count < n; count++) {
+      next = span_of(j, p + i + count);
       if (before ? next.lo != own.lo : next.hi != own.hi) break;
     }
-    t.y = y + i * t.y_place * j->v->size;
-    if (rest.lo < rest.hi) run_span(j, &t, p + i, rest);
+    if (rest.lo < rest.hi) add_piece(j, all, p + i, count, rest, true);
   }
 }
 
-/* Places p0 .. p1-1 of a row, for the lines at hand, in tiles of about equal size. */
-static void run_places(const job *j, mx_line_tile t, int64_t p0, int64_t p1) {
+/* Tiles of about equal size. */
+static void find_pieces(const job *j, int64_t p0, int64_t p1, pieces *all) {
   span common;
-  for (int64_t p = p0, n; p < p1; p += n, t.y += n * t.y_place * j->v->size) {
+  all->p0 = p0, all->n = 0;
+  for (int64_t p = p0, n; p < p1; p += n) {
     n = share(j, p, ceil_div(p1 - p, ceil_div(p1 - p, j->loops->places)), &common);
-    t.places = (int)n;
-    run_span(j, &t, p, common);
+    add_piece(j, all, p, n, common, false);
     if (p >= j->inner_lo && p + n <= j->inner_hi) continue;
-    run_rests(j, t, p, n, common, true);
-    run_rests(j, t, p, n, common, false);
+    add_rests(j, all, p, n, common, true);
+    add_rests(j, all, p, n, common, false);
+  }
+}
+
+/* The pieces of a row, for the lines at hand. */
+static void run_pieces(const job *j, mx_line_tile t, const pieces *all) {
+  char *y = t.y;
+  bool add = t.add;
+  for (const piece *p = all->of, *end = p + all->n; p < end; p++) {
+    t.places = p->places, t.k = p->k, t.x_at = p->x_at, t.w_at = p->w_at;
+    t.y = y + p->at * t.y_place * j->v->size;
+    t.add = add || p->adds;
+    j->loops->tile(&t);
   }
 }
 
@@ -303,6 +329,7 @@ typedef struct task {
   int64_t whole, r0, r1, p0, p1, slice;
   mx_line_tile t; /* of the first row */
   int64_t y_row;  /* bytes, dense rows; 0: rows are where the result is */
+  const pieces *pieces;
 } task;
 
 static char *result_at(const job *j, int64_t whole, const place *m, int64_t p) {
@@ -330,7 +357,7 @@ static void run_rows(const job *j, const task *k, int64_t l0, int64_t l1, int64_
       if (find_line(j, &m, &at, &line)) lines[t.n_lines++] = line;
     }
     t.y = (k->y_row ? k->t.y + (row - k->r0) * k->y_row : result_at(j, k->whole, &m, k->p0)) + c0 * v->size;
-    if (t.n_lines || !add) run_places(j, t, k->p0, k->p1);
+    if (t.n_lines || !add) run_pieces(j, t, k->pieces);
   }
 }
 
@@ -360,8 +387,11 @@ static task task_of(const job *j, int64_t i, char *scratch) {
   return k;
 }
 
-static void run_task(const job *j, int64_t i, char *scratch) {
+/* all: of the task before, which often has the same places. */
+static void run_task(const job *j, int64_t i, char *scratch, pieces *all) {
   task k = task_of(j, i, scratch);
+  if (k.p0 != all->p0) find_pieces(j, k.p0, k.p1, all);
+  k.pieces = all;
   int64_t l0 = k.slice * j->slice, end = lesser(l0 + j->slice, j->n_lines);
   for (int64_t c = 0; c < j->n; c += j->columns_each)
     for (int64_t l = l0; l < end; l += j->lines_each)
@@ -373,7 +403,9 @@ static void run_task(const job *j, int64_t i, char *scratch) {
 static void run_chunk(void *arg, int i) {
   const job *j = arg;
   int64_t lo = j->count * i / j->n_chunks, hi = j->count * (i + 1) / j->n_chunks;
-  for (int64_t t = lo; t < hi; t++) run_task(j, j->first + t, j->scratch + j->each * (size_t)i);
+  pieces all;
+  all.p0 = -1;
+  for (int64_t t = lo; t < hi; t++) run_task(j, j->first + t, j->scratch + j->each * (size_t)i, &all);
 }
 
 /* The slices' results, added in order into the first, and stored. */

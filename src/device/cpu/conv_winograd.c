@@ -16,7 +16,7 @@
 
 enum {
   LEAST = 16,           /* channels and features, at least; */
-  LEAST_BOTH = 16 * 16, /* and of their product */
+  LEAST_BOTH = 20 * 20, /* and of their product, for a result: with less, the transformations cost what is saved */
   MOST = 128 * 128,     /* of a gradient */
   LEAST_TILES = 32,
   BLOCK = 512 * 1024, /* bytes of v and m */
@@ -67,7 +67,7 @@ bool mx_conv_is_winograd(const conv *v) {
   if (!result && !is_gradient(v)) return false;
   int64_t in = result ? v->in : v->batch, n = result ? v->batch : v->in;
   int64_t h = result ? v->side[0].out : v->side[0].window, w = result ? v->side[1].out : v->side[1].window;
-  return in >= LEAST && v->outs >= LEAST && in * v->outs >= LEAST_BOTH &&
+  return in >= LEAST && v->outs >= LEAST && (!result || in * v->outs >= LEAST_BOTH) &&
          n * ceil_div(h, 2) * ceil_div(w, 2) >= LEAST_TILES;
 }
 

@@ -5,6 +5,10 @@
  *                                  fused multiply-add
  *     elsewhere                    BLAS, each tile by one thread (its own threads are not used); vectors by own loops
  *
+ * A vector times a matrix whose rows are dense is cut along them: each thread then reads memory from end to end.
+ * (Halves of rows that are a power of two long would leave half of a cache's sets empty.) The sums of the parts are
+ * added last.
+ *
  * Tiles go to the threads in rounds of at most 2^31 operations a thread; between rounds an interrupt is heard. */
 #include "dot_impl.h"
 
@@ -14,6 +18,7 @@
 #define TILE_WORK  ((double)(1 << 30)) /* multiplications of a tile, at most */
 #define BLAS_PARTS 4                   /* into which a product is cut for it, whatever the threads */
 #define ROUND_WORK ((double)(1 << 30)) /* multiplications of a round, for each thread */
+#define GEMV_NS    0.015               /* a byte of a matrix, times a vector */
 
 typedef enum { USE_ROWS, USE_GEMV, USE_TILES, USE_BLAS } method;
 
@@ -32,6 +37,9 @@ typedef struct job {
   char *scratch; /* for each chunk */
   size_t each;
 } job;
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static double work_of(const mx_gemm *f) { return (double)f->m * (double)f->n * (double)f->k; }
 
@@ -150,8 +158,6 @@ static void run_chunk(void *arg, int i) {
 
 /* -- all tiles ----------------------------------------------------------------------------------------------------- */
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 static int64_t half_of(int64_t n, int64_t unit) { return ceil_div(ceil_div(n, 2), unit) * unit; }
 
 /* Halves a side until there is a tile for each chunk and none is too large: the rows, while they are many (packing b
@@ -184,7 +190,7 @@ static size_t scratch_bytes(const job *j) {
 static double ns_per_work(const job *j) {
   switch (j->use) {
   case USE_ROWS: return 0.25;
-  case USE_GEMV: return 0.06 * (double)j->d->size / 4;
+  case USE_GEMV: return GEMV_NS * (double)j->d->size;
   default: return 0.014 * (double)j->d->size / 4;
   }
 }
@@ -203,9 +209,64 @@ static bool run_rounds(mx_ctx *c, job *j) {
   return true;
 }
 
+/* -- a vector and dense rows, cut along them ----------------------------------------------------------------------- */
+
+enum { PARTS = 8, MANY = 1 << 18, LONG_ROW = 4096 }; /* of k; elements, at least; of a row, at most */
+
+/* Depends on lengths alone, as the order of additions does. */
+static bool cuts_k(const mx_dot *d, const mx_gemm *f) {
+  return choose(d, f) == USE_GEMV && d->products == 1 && f->m == 1 && f->b_col == 1 && f->n <= LONG_ROW &&
+         f->k >= PARTS * PARTS && f->k * f->n >= MANY && work_of(f) <= ROUND_WORK;
+}
+
+typedef struct parts {
+  const mx_dot *d;
+  const mx_gemm_loops *loops;
+  const char *x, *y;
+  char *sums;    /* a row for each part */
+  char *scratch; /* k elements: x where it is not dense */
+} parts;
+
+static void sum_part(void *arg, int i) {
+  const parts *p = arg;
+  const mx_gemm *f = &p->d->form;
+  int64_t size = p->d->size, each = ceil_div(ceil_div(f->k, PARTS), PARTS) * PARTS;
+  int64_t k = lesser(i * each, f->k), n = lesser(each, f->k - k);
+  mx_gemv v = {.m = f->n, .n = n, .a = p->y + k * f->b_row * size, .a_row = 1, .a_col = f->b_row};
+  v.x = dense(p->x + k * f->a_col * size, f->a_col, n, size, p->scratch + k * size);
+  v.y = p->sums + i * f->n * size;
+  p->loops->gemv(&v, 0, f->n);
+}
+
+/* Each of them times one. */
+static void add_parts(const parts *p, char *out) {
+  static const float ones[PARTS] = {1, 1, 1, 1, 1, 1, 1, 1};
+  static const double double_ones[PARTS] = {1, 1, 1, 1, 1, 1, 1, 1};
+  int64_t n = p->d->form.n;
+  const char *x = p->d->dtype == MLAX_FLOAT32 ? (const char *)ones : (const char *)double_ones;
+  mx_gemv v = {.m = n, .n = PARTS, .a = p->sums, .x = x, .y = out, .a_row = 1, .a_col = n};
+  p->loops->gemv(&v, 0, n);
+}
+
+static bool run_parts(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out) {
+  const mx_gemm *f = &d->form;
+  size_t bytes = (size_t)((PARTS * f->n + (f->a_col == 1 ? 0 : f->k)) * d->size);
+  parts p = {.d = d, .loops = mx_own_tiles(d->dtype), .x = x, .y = y, .sums = mx_scratch(c, bytes)};
+  if (!p.sums) return false;
+  p.scratch = p.sums + PARTS * f->n * d->size;
+  int chunks = mx_chunks(c->engine, PARTS, GEMV_NS * (double)d->size * work_of(f) / PARTS);
+  if (chunks > 1) mx_parallel(c->engine, PARTS, sum_part, &p);
+  else
+    for (int i = 0; i < PARTS; i++) sum_part(&p, i);
+  add_parts(&p, out);
+  mx_scratch_free(c, p.sums, bytes);
+  return true;
+}
+
 bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out) {
   job j = {.d = d, .x = x, .y = y, .out = out, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
   double work = work_of(&d->form);
+  if (cuts_k(d, &d->form)) return run_parts(c, d, x, y, out);
   if (j.use == USE_TILES || j.use == USE_GEMV) j.loops = mx_own_tiles(d->dtype);
   j.row_unit = j.use == USE_TILES ? j.loops->row_unit : 16;
   j.column_unit = j.use == USE_TILES ? j.loops->column_unit : 16;

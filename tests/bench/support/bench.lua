@@ -124,6 +124,14 @@ local function once(name, more)
   say(name, "memory", ("%d"):format(peak_memory() or -1))
 end
 
+-- The steps of one warm call; the trace goes to `path`, if there is one.
+local function profile(name, path)
+  local m = made(assert(workloads[name], "there is no such workload"))
+  local to = path or os.tmpname()
+  require("mlax").profile(to, m.call)
+  if not path then os.remove(to) end
+end
+
 -- What `once` says in a fresh process, timed from here.
 local function fresh(w)
   local interpreter = arg[-1]
@@ -152,7 +160,7 @@ local function alone(wanted, rounds, length)
   end
 end
 
---- Does what the command line asks for: `--list`, `--serve`, `--once NAME [CALLS]`, or measures alone: `[--quick] [WORD...]`, where a
+--- Does what the command line asks for: `--list`, `--serve`, `--once NAME [CALLS]`, `--profile NAME [PATH]`, or measures alone: `[--quick] [WORD...]`, where a
 -- workload is wanted when its name contains one of the words.
 function bench.run()
   local options = table.move(arg, 1, #arg, 1, {})
@@ -162,6 +170,7 @@ function bench.run()
   if drop("--list") then return say(table.concat(all_rows(), "\n")) end
   if drop("--serve") then return serve() end
   if drop("--once") then return once(options[1], tonumber(options[2]) or 5) end
+  if drop("--profile") then return profile(options[1], options[2]) end
   local quick = drop("--quick")
   alone(function(name)
     for _, word in ipairs(options) do if name:find(word, 1, true) then return true end end

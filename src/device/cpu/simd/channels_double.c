@@ -2,4 +2,4 @@
 #include "vector_double.h"
 #include "channels_tile.h"
 
-const mx_line_loops MX_SIMD(mx_channels_double) = {PLACES, channel_tile};
+const mx_line_loops MX_SIMD(mx_channels_double) = {PLACES, line_tile};

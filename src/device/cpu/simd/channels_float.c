@@ -2,4 +2,4 @@
 #include "vector_float.h"
 #include "channels_tile.h"
 
-const mx_line_loops MX_SIMD(mx_channels_float) = {PLACES, channel_tile};
+const mx_line_loops MX_SIMD(mx_channels_float) = {PLACES, line_tile};

@@ -30,7 +30,7 @@ enum {
   COLUMNS = 2 * LANES,
   GROUP = 4 * COLUMNS,           /* columns whose panels are packed together, and handed to the epilogue */
   PACK_A_COLUMNS = 10 * COLUMNS, /* a is packed from so many columns on */
-  PACK_B_ROWS = 2 * ROWS,        /* b from so many rows on, */
+  PACK_ROWS = 6 * ROWS,          /* both from so many rows on, */
   SMALL_B = 65536 / sizeof(T)    /* where it has more elements than that */
 };
 
@@ -51,59 +51,67 @@ typedef struct micro {
   T *c;
   part last; /* lanes of the last vector that b and c have */
   bool add;  /* to what c holds */
-  /* What will be packed next, brought into the cache while k runs: lines l = 0, 1, .. at l % (1 << bits) * line +
-   * (l >> bits) * row, one for each 1 << shift of k. */
+  /* While k runs over packed rows, c is brought into the cache, a row after each 1 << shift of k, and so is what will
+   * be packed next: lines l = 0, 1, .. at l % (1 << bits) * line + (l >> bits) * row. */
+  int shift, bits;
   const T *ahead;
   int64_t line, row;
-  int bits, shift;
 } micro;
 
 /* So many of a's rows are pointed to by registers; more would be kept in vector registers, and moving them costs more
  * than reading them again. */
 enum { IN_REGISTERS = 8 };
 
-INLINE void micro_rows(const micro *t, const int rows, const int vectors, const bool by_columns, const bool fetches) {
+/* c is needed when k has run. */
+INLINE void fetch_row(const micro *t, int64_t i, const int vectors) {
+  UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(t->c + i * t->c_row + j * LANES, 1);
+}
+
+INLINE void micro_rows(const micro *t, const int rows, const int vectors, const bool by_columns, const bool whole,
+                       const bool fetches) {
   vec s[ROWS][2], v[2];
   const int last = vectors - 1;
   const int64_t mask = (1 << t->bits) - 1;
+  int64_t l = 0;
   UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++) s[i][j] = SPLAT(0);
-  UNROLL for (int i = 0; i < rows; i++) { /* c is needed when k has run */
-    __builtin_prefetch(t->c + i * t->c_row, 1);
-    if (last) __builtin_prefetch(t->c + i * t->c_row + LANES, 1);
-  }
+  UNROLL for (int i = 0; i < rows; i++) if (!by_columns) fetch_row(t, i, vectors);
   for (const mx_run *r = t->runs; r < t->end; r++) {
     const T *b = (const T *)r->b + t->b_at, *a = r->a[0], *p[ROWS];
     UNROLL for (int i = 0; i < rows; i++) p[i] = by_columns ? NULL : r->a[i];
-    for (int64_t k = 0; k < r->k; k++, b += t->b_row) {
-      if (last) v[0] = LOAD(b);
-      v[last] = LOAD_PART(b + last * LANES, t->last);
-      if (fetches) {
-        int64_t l = k >> t->shift;
-        __builtin_prefetch(t->ahead + (l & mask) * t->line + (l >> t->bits) * t->row);
+    for (int64_t k = 0; k < r->k; l++) {
+      int64_t end = by_columns ? lesser(r->k, k + (1 << t->shift)) : r->k;
+      if (by_columns && l < rows) fetch_row(t, l, vectors);
+      if (fetches) __builtin_prefetch(t->ahead + (l & mask) * t->line + (l >> t->bits) * t->row);
+      UNROLL_TWICE for (; k < end; k++, b += t->b_row) {
+        if (last) v[0] = LOAD(b);
+        v[last] = whole ? LOAD(b + last * LANES) : LOAD_PART(b + last * LANES, t->last);
+        UNROLL for (int i = 0; i < rows; i++) {
+          const T *row = by_columns || i < IN_REGISTERS ? p[i] : *(const void *const volatile *)&r->a[i];
+          vec x = by_columns ? SPLAT(a[i]) : SPLAT(row[k]);
+          UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FMA(x, v[j], s[i][j]);
+        }
+        if (by_columns) a += t->a_col;
       }
-      UNROLL for (int i = 0; i < rows; i++) {
-        const T *row = by_columns || i < IN_REGISTERS ? p[i] : *(const void *const volatile *)&r->a[i];
-        vec x = by_columns ? SPLAT(a[i]) : SPLAT(row[k]);
-        UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FMA(x, v[j], s[i][j]);
-      }
-      if (by_columns) a += t->a_col;
     }
   }
   UNROLL for (int i = 0; i < rows; i++) {
     T *p = t->c + i * t->c_row;
     if (last) STORE(p, t->add ? ADD(LOAD(p), s[i][0]) : s[i][0]);
     p += last * LANES;
-    STORE_PART(p, t->last, t->add ? ADD(LOAD_PART(p, t->last), s[i][last]) : s[i][last]);
+    if (whole) STORE(p, t->add ? ADD(LOAD(p), s[i][last]) : s[i][last]);
+    else STORE_PART(p, t->last, t->add ? ADD(LOAD_PART(p, t->last), s[i][last]) : s[i][last]);
   }
 }
 
 #define MICRO(NAME, ...)                                                                                               \
   static __attribute__((noinline)) void NAME(const micro *t) { micro_rows(t, __VA_ARGS__); }
 #define MICROS(R)                                                                                                      \
-  MICRO(rows_##R, R < ROWS ? R : ROWS, 2, false, false)                                                                \
-  MICRO(columns_##R, R < ROWS ? R : ROWS, 2, true, false)                                                              \
-  MICRO(thin_rows_##R, R < ROWS ? R : ROWS, 1, false, false)                                                           \
-  MICRO(thin_columns_##R, R < ROWS ? R : ROWS, 1, true, false)
+  MICRO(thin_rows_##R, R < ROWS ? R : ROWS, 1, false, false, false)                                                    \
+  MICRO(thin_columns_##R, R < ROWS ? R : ROWS, 1, true, false, false)                                                  \
+  MICRO(rows_##R, R < ROWS ? R : ROWS, 2, false, false, false)                                                         \
+  MICRO(columns_##R, R < ROWS ? R : ROWS, 2, true, false, false)                                                       \
+  MICRO(whole_rows_##R, R < ROWS ? R : ROWS, 2, false, true, false)                                                    \
+  MICRO(whole_columns_##R, R < ROWS ? R : ROWS, 2, true, true, false)
 MICROS(1)
 MICROS(2)
 MICROS(3)
@@ -124,11 +132,16 @@ MICROS(12)
     { NULL, N##_1, N##_2, N##_3, N##_4, N##_5, N##_6 }
 #endif
 
-MICRO(fetching, ROWS, 2, true, true)
+MICRO(fetching, ROWS, 2, true, true, true)
 
 typedef void (*micro_loop)(const micro *t);
-static const micro_loop micros[2][2][ROWS + 1] = {{MICRO_ROW(thin_rows), MICRO_ROW(thin_columns)},
-                                                  {MICRO_ROW(rows), MICRO_ROW(columns)}};
+/* For so many rows and columns. */
+static micro_loop micro_for(bool by_columns, int64_t rows, int64_t n) {
+  static const micro_loop micros[3][2][ROWS + 1] = {{MICRO_ROW(thin_rows), MICRO_ROW(thin_columns)},
+                                                    {MICRO_ROW(rows), MICRO_ROW(columns)},
+                                                    {MICRO_ROW(whole_rows), MICRO_ROW(whole_columns)}};
+  return micros[(n > LANES) + (n == COLUMNS)][by_columns][rows];
+}
 
 /* -- packing ------------------------------------------------------------------------------------------------------- */
 
@@ -185,9 +198,9 @@ static void pack(const T *from, int64_t row, int64_t col, int64_t depth, int64_t
 
 /* -- caches -------------------------------------------------------------------------------------------------------- */
 
-/* A group of columns, of a part of k, of some rows. */
+/* A group of columns, of a part of k, of some rows, of which a tile has `each`. */
 typedef struct place {
-  int64_t m, rows, k, depth, j, n;
+  int64_t m, rows, each, k, depth, j, n;
 } place;
 
 typedef struct work {
@@ -208,29 +221,32 @@ typedef struct feed {
 
 static bool packs_a(const mx_gemm *g, mx_tile t) {
   int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-  return (g->a_row != 1 && g->a_col != 1 && m > 1) || (n >= PACK_A_COLUMNS && m >= PACK_B_ROWS);
+  return (g->a_row != 1 && g->a_col != 1 && m > 1) || (n >= PACK_A_COLUMNS && m >= PACK_ROWS);
 }
 
 /* Where a small b lies well it stays there. */
 static bool packs_b(const mx_gemm *g, mx_tile t) {
   int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-  return g->b_col != 1 || (m >= PACK_B_ROWS && g->k * n > SMALL_B);
+  return g->b_col != 1 || (m >= PACK_ROWS && g->k * n > SMALL_B);
 }
 
-static place first_place(const work *w) {
-  mx_tile t = w->t;
-  return (place){t.m0, lesser(t.m1 - t.m0, w->height), 0, lesser(w->g->k, w->depth), t.n0, lesser(t.n1 - t.n0, GROUP)};
+/* What the place has of rows, k and columns; tiles are about equal. */
+static place measure(const work *w, place p) {
+  p.rows = lesser(w->t.m1 - p.m, w->height);
+  p.each = part_length(p.rows, ROWS, 1);
+  p.depth = lesser(w->g->k - p.k, w->depth);
+  p.n = lesser(w->t.n1 - p.j, GROUP);
+  return p;
 }
+
+static place first_place(const work *w) { return measure(w, (place){.m = w->t.m0, .j = w->t.n0}); }
 
 /* The next group, of the next part of k, of the next rows; without rows at the end. */
 static place next_place(const work *w, place p) {
   p.j += p.n;
   if (p.j == w->t.n1) p.j = w->t.n0, p.k += p.depth;
   if (p.k == w->g->k) p.k = 0, p.m += p.rows;
-  p.rows = lesser(w->t.m1 - p.m, w->height);
-  p.depth = lesser(w->g->k - p.k, w->depth);
-  p.n = lesser(w->t.n1 - p.j, GROUP);
-  return p;
+  return measure(w, p);
 }
 
 static const T *b_at(const work *w, const place *p, int64_t k) {
@@ -255,36 +271,43 @@ static int64_t feed_target(const work *w, const feed *f, int64_t tiles) {
 
 static int log2_up(int64_t n) { return n <= 1 ? 0 : 64 - __builtin_clzll((unsigned long long)n - 1); }
 
+/* log2 of the k after which a row of c is fetched, and one of so many lines. */
+static int shift_for(int64_t k, int64_t lines) {
+  int shift = 0;
+  if (lines < ROWS) lines = ROWS;
+  while ((lines + 1) << (shift + 1) <= k) shift++;
+  return shift;
+}
+
 /* What is packed after the next tile is fetched in it. */
 static void feed_ahead(const work *w, const feed *f, micro *t) {
   enum { LINE = 64 / sizeof(T) }; /* elements of a line of the cache */
   const mx_gemm *g = w->g;
-  int64_t n = feed_target(w, f, f->tiles + 1) - f->done, k = t->runs->k;
+  int64_t n = feed_target(w, f, f->tiles + 1) - f->done;
   bool dense = g->b_col == 1;
   t->ahead = b_at(w, &f->p, f->done);
   t->line = dense ? LINE : g->b_col, t->row = dense ? g->b_row : LINE;
   t->bits = log2_up(dense ? (f->p.n + LINE - 1) / LINE : f->p.n);
-  int64_t lines = (dense ? n : (n + LINE - 1) / LINE) << t->bits;
-  for (t->shift = 0; (lines + 1) << (t->shift + 1) <= k;) t->shift++;
+  t->shift = shift_for(t->runs->k, (dense ? n : (n + LINE - 1) / LINE) << t->bits);
 }
 
 static void pack_a(const work *w, const place *p) {
   const mx_gemm *g = w->g;
   const T *a = (const T *)g->a + p->m * g->a_row + p->k * g->a_col;
-  for (int64_t i = 0; i < p->rows; i += ROWS)
-    pack(a + i * g->a_row, g->a_col, g->a_row, p->depth, lesser(p->rows - i, ROWS), w->a + i * p->depth, ROWS,
-         ROWS * g->a_row);
+  T *to = w->a;
+  for (int64_t i = 0; i < p->rows; i += p->each, to += ROWS * p->depth)
+    pack(a + i * g->a_row, g->a_col, g->a_row, p->depth, lesser(p->rows - i, p->each), to, ROWS, p->each * g->a_row);
 }
 
 /* Where the i-th row of the place, and those after it, are found; true: their columns are dense. */
 static bool find_a(const work *w, const place *p, int64_t i, mx_run *r, int64_t *a_col) {
   const mx_gemm *g = w->g;
   if (w->packs_a) {
-    r->a[0] = w->a + i * p->depth, *a_col = ROWS;
+    r->a[0] = w->a + i / p->each * ROWS * p->depth, *a_col = ROWS;
     return true;
   }
   const T *a = (const T *)g->a + (p->m + i) * g->a_row + p->k * g->a_col;
-  int64_t rows = lesser(p->rows - i, ROWS);
+  int64_t rows = lesser(p->rows - i, p->each);
   *a_col = g->a_col;
   r->a[0] = a;
   if (g->a_row == 1 || w->t.m1 - w->t.m0 == 1) return true;
@@ -296,17 +319,19 @@ static bool find_a(const work *w, const place *p, int64_t i, mx_run *r, int64_t 
 static void panel(const work *w, const place *p, int64_t j, const T *packed, feed *next) {
   const mx_gemm *g = w->g;
   int64_t n = lesser(p->n - j, COLUMNS);
-  bool wide = n > LANES, feeds = w->packs_b && next->p.rows > 0;
+  bool feeds = w->packs_b && next->p.rows > 0;
   mx_run r = {.k = p->depth, .b = packed ? packed + j * p->depth : b_at(w, p, 0) + j};
   micro t = {.runs = &r, .end = &r + 1, .b_row = packed ? COLUMNS : g->b_row, .c_row = g->c_row};
   t.c = (T *)g->c + p->m * g->c_row + p->j + j;
-  t.last = part_of(wide ? n - LANES : n);
+  t.last = part_of(n > LANES ? n - LANES : n);
   t.add = g->add || p->k > 0;
-  for (int64_t i = 0; i < p->rows; i += ROWS, t.c += ROWS * g->c_row) {
+  for (int64_t i = 0, rows; i < p->rows; i += rows, t.c += rows * g->c_row) {
+    rows = lesser(p->rows - i, p->each);
     bool by_columns = find_a(w, p, i, &r, &t.a_col);
-    bool fetches = feeds && wide && by_columns && p->rows - i >= ROWS;
+    bool fetches = feeds && n == COLUMNS && by_columns && rows == ROWS;
+    t.shift = shift_for(r.k, 0);
     if (fetches) feed_ahead(w, next, &t);
-    (fetches ? fetching : micros[wide][by_columns][lesser(p->rows - i, ROWS)])(&t);
+    (fetches ? fetching : micro_for(by_columns, rows, n))(&t);
     if (feeds) feed_till(w, next, feed_target(w, next, ++next->tiles));
   }
 }
@@ -353,9 +378,8 @@ static void run_tile(const mx_run_tile *w) {
   t.add = w->add;
   for (int64_t j = 0; j < w->n; j += COLUMNS) {
     int64_t n = lesser(w->n - j, COLUMNS);
-    bool wide = n > LANES;
-    t.b_at = j, t.c = (T *)w->c + j, t.last = part_of(wide ? n - LANES : n);
-    micros[wide][false][w->m](&t);
+    t.b_at = j, t.c = (T *)w->c + j, t.last = part_of(n > LANES ? n - LANES : n);
+    micro_for(false, w->m, n)(&t);
   }
 }
 

@@ -5,7 +5,7 @@
 #  include "vector_double.h"
 #  include "products_tile.h"
 
-const mx_line_loops MX_SIMD(mx_products_double) = {PLACES, product_tile};
+const mx_line_loops MX_SIMD(mx_products_double) = {PLACES, line_tile};
 #else /* there are panels, for BLAS */
 const mx_line_loops MX_SIMD(mx_products_double) = {0, NULL};
 #endif

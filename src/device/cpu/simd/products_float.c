@@ -5,7 +5,7 @@
 #  include "vector_float.h"
 #  include "products_tile.h"
 
-const mx_line_loops MX_SIMD(mx_products_float) = {PLACES, product_tile};
+const mx_line_loops MX_SIMD(mx_products_float) = {PLACES, line_tile};
 #else /* there are panels, for BLAS */
 const mx_line_loops MX_SIMD(mx_products_float) = {0, NULL};
 #endif

@@ -3,7 +3,8 @@
 #ifndef MX_SIMD_VECTOR_H
 #define MX_SIMD_VECTOR_H
 
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL       _Pragma("GCC unroll 16")
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
 
 #if defined(VECTOR_PLAIN)
 enum { LANES = 16 / sizeof(T) };
