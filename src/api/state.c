@@ -131,8 +131,8 @@ void mx_push_traceback(lua_State *L, int idx) {
  * incremental mode. When they have grown by a larger budget in spite of the steps, all is collected.
  *
  * A small budget keeps the buffers in the processor's cache, a large one makes collections rare: each is led so that
- * looking for garbage takes some hundredths of the time, whatever the script's own heap costs to mark. Freeing does not
- * count: an array takes as long to free late as early. */
+ * marking the script's own heap takes at most an eighth of the time. Freeing does not count: an array takes as long to
+ * free late as early. */
 
 static int do_nothing(lua_State *L) {
   (void)L;

@@ -148,6 +148,36 @@ static void test_threads(void **state) {
   world_close(&w);
 }
 
+static void *churn(void *engine) {
+  mlax_engine *e = engine;
+  mx_ctx c;
+  unsigned seed = (unsigned)(uintptr_t)&c;
+  if (!mx_ctx_init(&c, e)) return NULL;
+  for (int i = 0; i < 2000; i++) {
+    size_t bytes = 1 + (size_t)(rand_r(&seed) % 1500);
+    char *p = mx_alloc(e, bytes), *q = mx_buffer_alloc(&c, bytes);
+    if (p) p[0] = p[bytes - 1] = 1;
+    if (q) q[0] = q[bytes - 1] = 1;
+    if (i % 100 == 0) mx_cache_trim(e);
+    mx_free(e, p, bytes);
+    mx_buffer_free(e, q, bytes);
+  }
+  mx_ctx_close(&c);
+  return NULL;
+}
+
+static void test_threads_at_once(void **state) {
+  (void)state;
+  world w;
+  pthread_t ids[3];
+  world_open(&w, (mlax_options)MLAX_OPTIONS);
+  for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&ids[i], NULL, churn, w.engine), 0);
+  churn(w.engine);
+  for (int i = 0; i < 3; i++) pthread_join(ids[i], NULL);
+  assert_int_equal(memory_of(&w).live, 0);
+  world_close(&w);
+}
+
 /* A host's allocator sees each block, so that any of them may fail. */
 static void test_none_for_hosts(void **state) {
   (void)state;
@@ -167,8 +197,10 @@ static void test_none_for_hosts(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reuse), cmocka_unit_test(test_growing_blocks), cmocka_unit_test(test_bounds),
-      cmocka_unit_test(test_limit), cmocka_unit_test(test_threads),        cmocka_unit_test(test_none_for_hosts),
+      cmocka_unit_test(test_reuse),          cmocka_unit_test(test_growing_blocks),
+      cmocka_unit_test(test_bounds),         cmocka_unit_test(test_limit),
+      cmocka_unit_test(test_threads),        cmocka_unit_test(test_threads_at_once),
+      cmocka_unit_test(test_none_for_hosts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
