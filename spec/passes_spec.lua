@@ -2,7 +2,7 @@
 local mlax = require "mlax"
 local helper = require "spec.helper"
 
-local names = {"inline", "simplify", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
+local names = {"inline", "simplify", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
 
 -- The primitives of a program in order, those of programs inside too.
 local function primitives(program)
@@ -370,6 +370,47 @@ describe("hoist", function()
 end)
 
 -- -- switches -----------------------------------------------------------------------------------------------------------
+
+describe("reassociate", function()
+  local a = mlax.random.normal(mlax.random.key(8), {6, 1, 5, 4})
+
+  local function once(before, after, f, ...)
+    assert.are.equal(before, traced(f, ...))
+    assert.are.equal(after, optimized(f, ...))
+    mlax.debug.passes("reassociate", false)
+    local want = mlax.jit(f)(...)
+    mlax.debug.passes("reassociate", true)
+    close(want, mlax.jit(f)(...))
+  end
+
+  it("makes one sum of sums, with what they are multiplied by", function()
+    once("reduce_sum reduce_sum", "reduce_sum", function(v) return v:sum{2, 3}:sum(1) end, a)
+    once("reduce_sum mul reduce_sum", "reduce_sum mul", function(v) return (v:sum(4) * 0.3):sum(3) end, a)
+    once("reduce_sum reshape div reduce_sum div", "reduce_sum div reshape div", function(v)
+      return v:mean({2, 3}, {keepdims = true}):mean(1)
+    end, a)
+    once("reduce_sum reduce_sum", "reduce_sum", function(v) return v:sum(2):sum() end, a:squeeze(2))
+  end)
+
+  it("takes statistics over a named batch in one pass", function()
+    local function variance(v)
+      local centred = v - mlax.pmean(v:mean{1, 2}, "batch")
+      return mlax.pmean((centred * centred):mean{1, 2}, "batch")
+    end
+    local f = mlax.vmap(variance, {axis_name = "batch"})
+    local v = mlax.random.normal(mlax.random.key(9), {8, 4, 4, 3})
+    local text = optimized(f, v)
+    assert.are.equal(2, select(2, text:gsub("reduce_sum", "")))
+    close(f(v), mlax.jit(f)(v))
+  end)
+
+  it("leaves sums that others read, halves, and axes between others", function()
+    stays("reduce_sum exp reduce_sum", function(v) local s = v:sum(4) return s:exp(), s:sum(3) end, a)
+    stays("reduce_sum reduce_sum", function(v) return v:sum(4):sum(3) end, a:astype("float16"))
+    stays("reduce_sum reduce_sum", function(v) return v:sum(4):sum(1) end, a)
+    stays("reduce_sum exp reduce_sum", function(v) return v:sum(4):exp():sum(3) end, a)
+  end)
+end)
 
 describe("recompute", function()
   local tall, w = mlax.random.normal(mlax.random.key(1), {64, 80}), mlax.random.normal(mlax.random.key(2), {80, 80}) * 0.1

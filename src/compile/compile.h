@@ -16,7 +16,8 @@
 typedef struct mx_plan mx_plan;
 
 /* ORDER passes (optimize.c) */
-#define MX_PASSES(X) X(inline) X(simplify) X(sink) X(fold) X(cse) X(hoist) X(recompute) X(fusion) X(in_place)
+#define MX_PASSES(X)                                                                                                   \
+  X(inline) X(simplify) X(reassociate) X(sink) X(fold) X(cse) X(hoist) X(recompute) X(fusion) X(in_place)
 typedef enum {
 #define MX_PASS(name) MX_PASS_##name,
   MX_PASSES(MX_PASS)

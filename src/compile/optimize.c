@@ -2,12 +2,13 @@
  *
  * They ask nothing of one another but run best in this order, each on what those before it made (optimize_impl.h):
  *
- *     inline     functions with derivatives of their own, branches whose index is known: their equations
- *     simplify   algebra that holds for every bit: x * 1, convert there and back, chains of reshapes and transpositions
- *     sink       conversions and functions go to where there are the fewest elements
- *     fold       what depends on constants alone, and is small, is computed now
- *     cse        what was computed already is not computed again
- *     hoist      what a loop computes at each step though it depends on no carry is computed before it
+ *     inline       functions with derivatives of their own, branches whose index is known: their equations
+ *     simplify     algebra that holds for every bit: x * 1, convert there and back, chains of views
+ *     reassociate  a sum of sums is one sum
+ *     sink         conversions and functions go to where there are the fewest elements
+ *     fold         what depends on constants alone, and is small, is computed now
+ *     cse          what was computed already is not computed again
+ *     hoist        what a loop computes at each step though it depends on no carry is computed before it
  *
  * Dead equations go last, and `recompute` looks at the whole that is left: what a few operations make of something else
  * is not kept for readers far away (recompute.c). Then fusion and in_place (plan.c) make steps. mlax.debug.passes
@@ -17,8 +18,10 @@
 static const struct {
   mx_pass pass;
   bool (*run)(mx_rewrite *r, const mx_node *n, int32_t *out);
-} passes[] = {{MX_PASS_inline, mx_pass_inline}, {MX_PASS_simplify, mx_pass_simplify}, {MX_PASS_sink, mx_pass_sink},
-              {MX_PASS_fold, mx_pass_fold},     {MX_PASS_cse, mx_pass_cse},           {MX_PASS_hoist, mx_pass_hoist}};
+} passes[] = {
+    {MX_PASS_inline, mx_pass_inline}, {MX_PASS_simplify, mx_pass_simplify}, {MX_PASS_reassociate, mx_pass_reassociate},
+    {MX_PASS_sink, mx_pass_sink},     {MX_PASS_fold, mx_pass_fold},         {MX_PASS_cse, mx_pass_cse},
+    {MX_PASS_hoist, mx_pass_hoist}};
 
 enum { N_PASSES = sizeof passes / sizeof *passes };
 

@@ -36,12 +36,13 @@ typedef struct mx_node {
 } mx_node;
 
 /* -- passes: whether the results are there, in `out`. True with an error pending where something failed. ----------- */
-bool mx_pass_inline(mx_rewrite *r, const mx_node *n, int32_t *out);   /* inline.c */
-bool mx_pass_fold(mx_rewrite *r, const mx_node *n, int32_t *out);     /* fold.c */
-bool mx_pass_simplify(mx_rewrite *r, const mx_node *n, int32_t *out); /* simplify.c */
-bool mx_pass_sink(mx_rewrite *r, const mx_node *n, int32_t *out);     /* sink.c */
-bool mx_pass_cse(mx_rewrite *r, const mx_node *n, int32_t *out);      /* cse.c */
-bool mx_pass_hoist(mx_rewrite *r, const mx_node *n, int32_t *out);    /* hoist.c */
+bool mx_pass_inline(mx_rewrite *r, const mx_node *n, int32_t *out);      /* inline.c */
+bool mx_pass_fold(mx_rewrite *r, const mx_node *n, int32_t *out);        /* fold.c */
+bool mx_pass_simplify(mx_rewrite *r, const mx_node *n, int32_t *out);    /* simplify.c */
+bool mx_pass_reassociate(mx_rewrite *r, const mx_node *n, int32_t *out); /* reassociate.c */
+bool mx_pass_sink(mx_rewrite *r, const mx_node *n, int32_t *out);        /* sink.c */
+bool mx_pass_cse(mx_rewrite *r, const mx_node *n, int32_t *out);         /* cse.c */
+bool mx_pass_hoist(mx_rewrite *r, const mx_node *n, int32_t *out);       /* hoist.c */
 
 /* Parts of simplify: what moves elements without computing (simplify_shape.c); sums of padded arrays (simplify_pad.c).
  */

@@ -160,8 +160,8 @@ local function alone(wanted, rounds, length)
   end
 end
 
---- Does what the command line asks for: `--list`, `--serve`, `--once NAME [CALLS]`, `--profile NAME [PATH]`, or measures alone: `[--quick] [WORD...]`, where a
--- workload is wanted when its name contains one of the words.
+--- Does what the command line asks for: `--list`, `--serve`, `--once NAME [CALLS]`, `--profile NAME [PATH]`, or measures alone:
+-- `[--quick] [WORD...]`, where a workload is wanted when its name contains one of the words.
 function bench.run()
   local options = table.move(arg, 1, #arg, 1, {})
   local function drop(name)

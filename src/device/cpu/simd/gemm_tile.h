@@ -46,7 +46,7 @@ static int64_t part_length(int64_t n, int64_t most, int64_t unit) {
 
 typedef struct micro {
   const mx_run *runs, *end;
-  int64_t a_col;              /* where a's columns are dense; else its rows are */
+  int64_t a_col, a_row;
   int64_t b_at, b_row, c_row; /* b_at: the first column, in b's rows */
   T *c;
   part last; /* lanes of the last vector that b and c have */
@@ -58,8 +58,10 @@ typedef struct micro {
   int64_t line, row;
 } micro;
 
-/* So many of a's rows are pointed to by registers; more would be kept in vector registers, and moving them costs more
- * than reading them again. */
+/* How a tile's elements of a lie, for one k: side by side; in steps of a_row; anywhere (then so many rows are
+ * pointed to by registers; more would be kept in vector registers, and moving them costs more than reading them
+ * again). */
+enum { SIDE_BY_SIDE, IN_STEPS, ANYWHERE };
 enum { IN_REGISTERS = 8 };
 
 /* c is needed when k has run. */
@@ -67,8 +69,9 @@ INLINE void fetch_row(const micro *t, int64_t i, const int vectors) {
   UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(t->c + i * t->c_row + j * LANES, 1);
 }
 
-INLINE void micro_rows(const micro *t, const int rows, const int vectors, const bool by_columns, const bool whole,
+INLINE void micro_rows(const micro *t, const int rows, const int vectors, const int how, const bool whole,
                        const bool fetches) {
+  const bool by_columns = how == SIDE_BY_SIDE;
   vec s[ROWS][2], v[2];
   const int last = vectors - 1;
   const int64_t mask = (1 << t->bits) - 1;
@@ -77,7 +80,7 @@ INLINE void micro_rows(const micro *t, const int rows, const int vectors, const 
   UNROLL for (int i = 0; i < rows; i++) if (!by_columns) fetch_row(t, i, vectors);
   for (const mx_run *r = t->runs; r < t->end; r++) {
     const T *b = (const T *)r->b + t->b_at, *a = r->a[0], *p[ROWS];
-    UNROLL for (int i = 0; i < rows; i++) p[i] = by_columns ? NULL : r->a[i];
+    UNROLL for (int i = 0; i < rows; i++) p[i] = how == ANYWHERE ? r->a[i] : a + i * t->a_row;
     for (int64_t k = 0; k < r->k; l++) {
       int64_t end = by_columns ? lesser(r->k, k + (1 << t->shift)) : r->k;
       if (by_columns && l < rows) fetch_row(t, l, vectors);
@@ -86,8 +89,11 @@ INLINE void micro_rows(const micro *t, const int rows, const int vectors, const 
         if (last) v[0] = LOAD(b);
         v[last] = whole ? LOAD(b + last * LANES) : LOAD_PART(b + last * LANES, t->last);
         UNROLL for (int i = 0; i < rows; i++) {
-          const T *row = by_columns || i < IN_REGISTERS ? p[i] : *(const void *const volatile *)&r->a[i];
-          vec x = by_columns ? SPLAT(a[i]) : SPLAT(row[k]);
+          vec x = SPLAT(how == SIDE_BY_SIDE ? a[i]
+                        : how == IN_STEPS   ? p[i / 3 * 3][i % 3 * t->a_row]
+                        : i < IN_REGISTERS  ? p[i][k]
+                                            : ((const T *)*(const void *const volatile *)&r->a[i])[k]);
+          if (how == IN_STEPS && (i % 3 == 2 || i == rows - 1)) p[i / 3 * 3] += t->a_col;
           UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FMA(x, v[j], s[i][j]);
         }
         if (by_columns) a += t->a_col;
@@ -105,13 +111,12 @@ INLINE void micro_rows(const micro *t, const int rows, const int vectors, const 
 
 #define MICRO(NAME, ...)                                                                                               \
   static __attribute__((noinline)) void NAME(const micro *t) { micro_rows(t, __VA_ARGS__); }
+#define EACH_WIDTH(HOW, NAME, R)                                                                                       \
+  MICRO(thin_##NAME, (R) < ROWS ? (R) : ROWS, 1, HOW, false, false)                                                    \
+  MICRO(pair_##NAME, (R) < ROWS ? (R) : ROWS, 2, HOW, false, false)                                                    \
+  MICRO(whole_##NAME, (R) < ROWS ? (R) : ROWS, 2, HOW, true, false)
 #define MICROS(R)                                                                                                      \
-  MICRO(thin_rows_##R, R < ROWS ? R : ROWS, 1, false, false, false)                                                    \
-  MICRO(thin_columns_##R, R < ROWS ? R : ROWS, 1, true, false, false)                                                  \
-  MICRO(rows_##R, R < ROWS ? R : ROWS, 2, false, false, false)                                                         \
-  MICRO(columns_##R, R < ROWS ? R : ROWS, 2, true, false, false)                                                       \
-  MICRO(whole_rows_##R, R < ROWS ? R : ROWS, 2, false, true, false)                                                    \
-  MICRO(whole_columns_##R, R < ROWS ? R : ROWS, 2, true, true, false)
+  EACH_WIDTH(SIDE_BY_SIDE, columns_##R, R) EACH_WIDTH(IN_STEPS, rows_##R, R) EACH_WIDTH(ANYWHERE, runs_##R, R)
 MICROS(1)
 MICROS(2)
 MICROS(3)
@@ -132,15 +137,16 @@ MICROS(12)
     { NULL, N##_1, N##_2, N##_3, N##_4, N##_5, N##_6 }
 #endif
 
-MICRO(fetching, ROWS, 2, true, true, true)
+MICRO(fetching, ROWS, 2, SIDE_BY_SIDE, true, true)
 
 typedef void (*micro_loop)(const micro *t);
 /* For so many rows and columns. */
-static micro_loop micro_for(bool by_columns, int64_t rows, int64_t n) {
-  static const micro_loop micros[3][2][ROWS + 1] = {{MICRO_ROW(thin_rows), MICRO_ROW(thin_columns)},
-                                                    {MICRO_ROW(rows), MICRO_ROW(columns)},
-                                                    {MICRO_ROW(whole_rows), MICRO_ROW(whole_columns)}};
-  return micros[(n > LANES) + (n == COLUMNS)][by_columns][rows];
+static micro_loop micro_for(int how, int64_t rows, int64_t n) {
+  static const micro_loop micros[3][3][ROWS + 1] = {
+      {MICRO_ROW(thin_columns), MICRO_ROW(thin_rows), MICRO_ROW(thin_runs)},
+      {MICRO_ROW(pair_columns), MICRO_ROW(pair_rows), MICRO_ROW(pair_runs)},
+      {MICRO_ROW(whole_columns), MICRO_ROW(whole_rows), MICRO_ROW(whole_runs)}};
+  return micros[(n > LANES) + (n == COLUMNS)][how][rows];
 }
 
 /* -- packing ------------------------------------------------------------------------------------------------------- */
@@ -299,20 +305,14 @@ static void pack_a(const work *w, const place *p) {
     pack(a + i * g->a_row, g->a_col, g->a_row, p->depth, lesser(p->rows - i, p->each), to, ROWS, p->each * g->a_row);
 }
 
-/* Where the i-th row of the place, and those after it, are found; true: their columns are dense. */
-static bool find_a(const work *w, const place *p, int64_t i, mx_run *r, int64_t *a_col) {
+/* Where the i-th row of the place, and those after it, are found. */
+static int find_a(const work *w, const place *p, int64_t i, mx_run *r, micro *t) {
   const mx_gemm *g = w->g;
-  if (w->packs_a) {
-    r->a[0] = w->a + i / p->each * ROWS * p->depth, *a_col = ROWS;
-    return true;
-  }
-  const T *a = (const T *)g->a + (p->m + i) * g->a_row + p->k * g->a_col;
-  int64_t rows = lesser(p->rows - i, p->each);
-  *a_col = g->a_col;
-  r->a[0] = a;
-  if (g->a_row == 1 || w->t.m1 - w->t.m0 == 1) return true;
-  for (int64_t row = 1; row < rows; row++) r->a[row] = a + row * g->a_row;
-  return false;
+  t->a_row = w->packs_a ? 1 : g->a_row;
+  t->a_col = w->packs_a ? ROWS : g->a_col;
+  r->a[0] =
+      w->packs_a ? w->a + i / p->each * ROWS * p->depth : (const T *)g->a + (p->m + i) * g->a_row + p->k * g->a_col;
+  return t->a_row == 1 || w->t.m1 - w->t.m0 == 1 ? SIDE_BY_SIDE : IN_STEPS;
 }
 
 /* The tiles of a panel, and between them the packing of the next group. */
@@ -327,11 +327,11 @@ static void panel(const work *w, const place *p, int64_t j, const T *packed, fee
   t.add = g->add || p->k > 0;
   for (int64_t i = 0, rows; i < p->rows; i += rows, t.c += rows * g->c_row) {
     rows = lesser(p->rows - i, p->each);
-    bool by_columns = find_a(w, p, i, &r, &t.a_col);
-    bool fetches = feeds && n == COLUMNS && by_columns && rows == ROWS;
-    t.shift = shift_for(r.k, 0);
+    int how = find_a(w, p, i, &r, &t);
+    bool fetches = feeds && n == COLUMNS && how == SIDE_BY_SIDE && rows == ROWS;
+    if (how == SIDE_BY_SIDE) t.shift = shift_for(r.k, 0);
     if (fetches) feed_ahead(w, next, &t);
-    (fetches ? fetching : micro_for(by_columns, rows, n))(&t);
+    (fetches ? fetching : micro_for(how, rows, n))(&t);
     if (feeds) feed_till(w, next, feed_target(w, next, ++next->tiles));
   }
 }
@@ -379,7 +379,7 @@ static void run_tile(const mx_run_tile *w) {
   for (int64_t j = 0; j < w->n; j += COLUMNS) {
     int64_t n = lesser(w->n - j, COLUMNS);
     t.b_at = j, t.c = (T *)w->c + j, t.last = part_of(n > LANES ? n - LANES : n);
-    micro_for(false, w->m, n)(&t);
+    micro_for(ANYWHERE, w->m, n)(&t);
   }
 }
 
