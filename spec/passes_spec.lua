@@ -2,7 +2,7 @@
 local mlax = require "mlax"
 local helper = require "spec.helper"
 
-local names = {"inline", "simplify", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
+local names = {"inline", "simplify", "layout", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
 
 -- The primitives of a program in order, those of programs inside too.
 local function primitives(program)
@@ -370,6 +370,96 @@ describe("hoist", function()
 end)
 
 -- -- switches -----------------------------------------------------------------------------------------------------------
+
+describe("layout", function()
+  local key = mlax.random.key
+  local v, k = mlax.random.normal(key(20), {16, 3, 12, 12}), mlax.random.normal(key(21), {8, 3, 3, 3})
+  local k2, b = mlax.random.normal(key(22), {8, 8, 3, 3}), mlax.random.normal(key(23), {8})
+  local first = {padding = "SAME", dimension_numbers = {"NCHW", "OIHW", "NCHW"}}
+
+  local function conv(a, c) return mlax.lax.conv(a, c, first) end
+  local function window(a, kind)
+    local init = kind == "max" and -math.huge or 0
+    local padding = {{0, 0}, {0, 0}, {1, 0}, {0, 1}}
+    return mlax.lax.reduce_window(a, init, kind, {window = {1, 1, 2, 3}, strides = {1, 1, 2, 2}, padding = padding})
+  end
+
+  -- How often each of these primitives is left, and the same numbers as without the pass.
+  local function turned(want, f, ...)
+    local text, got = optimized(f, ...), {}
+    for name in pairs(want) do got[name] = select(2, (" " .. text .. " "):gsub("%f[%w_]" .. name .. "%f[^%w_]", "")) end
+    assert.are.same(want, got, text)
+    local new = table.pack(mlax.jit(f)(...))
+    mlax.debug.passes("layout", false)
+    local old = table.pack(mlax.jit(f)(...))
+    mlax.debug.passes("layout", true)
+    for i = 1, old.n do
+      assert.are.same(old[i].shape, new[i].shape)
+      close(old[i], new[i])
+    end
+  end
+
+  it("turns what a convolution reads and makes", function()
+    local text = tostring(mlax.jit(conv):program(v, k, {optimized = true}))
+    assert.is_truthy(text:find("float32[16,12,12,3] = transpose[axes=(0,2,3,1)]", 1, true), text)
+    assert.is_truthy(text:find("float32[16,12,12,8] = conv", 1, true), text)
+    assert.is_truthy(text:find("float32[16,8,12,12] = transpose[axes=(0,3,1,2)]", 1, true), text)
+    turned({transpose = 2, conv = 1}, conv, v, k)
+  end)
+
+  it("goes on until the transpositions meet", function()
+    turned({transpose = 2, conv = 2}, function(a, c, d, e)
+      local h = (conv(a, c) * 0.5 + e:reshape{8, 1, 1}):tanh()
+      return conv(h, d) + h
+    end, v, k, k2, b)
+    turned({transpose = 1, conv = 2}, function(a, c, d)
+      local h = mlax.nn.functional.relu(conv(a, c))
+      return conv(h - h:mean({1, 3, 4}, {keepdims = true}), d):max{3, 4}
+    end, v, k, k2)
+    turned({transpose = 2, reduce_window_max = 1, pad = 1, slice = 1, reverse = 1, concat = 1}, function(a, c)
+      local h = window(conv(a, c), "max")
+      h = mlax.concat({h, h:flip(3)}, 2):pad{{0, 0}, {1, 0}, {0, 2}, {0, 0}}
+      return h[{{}, {}, {2, 4}, {}}]
+    end, v, k)
+  end)
+
+  it("turns gradients", function()
+    local function loss(a, c, d, e)
+      local h = mlax.nn.functional.relu(conv(a, c) + e:reshape{1, 8, 1, 1})
+      return (conv(window(h, "max"), d) ^ 2):mean()
+    end
+    local function grads(...)
+      local g = mlax.grad(loss, {argnums = {...}})
+      return function(...) return table.unpack(g(...)) end
+    end
+    turned({transpose = 1, select_and_scatter_add = 1}, grads(2, 3, 4), v, k, k2, b)
+    turned({transpose = 2}, grads(1, 2, 3, 4), v, k, k2, b)
+  end)
+
+  it("turns one and three spatial axes, and batches by vmap", function()
+    local line, solid = mlax.random.normal(key(24), {4, 6, 200}), mlax.random.normal(key(25), {2, 4, 6, 6, 20})
+    turned({transpose = 2}, function(a, c)
+      return mlax.lax.conv(a, c, {padding = 2, dimension_numbers = {"NCW", "OIW", "NCW"}}):tanh()
+    end, line, mlax.random.normal(key(26), {7, 6, 5}))
+    turned({transpose = 2}, function(a, c)
+      return mlax.lax.conv(a, c, {padding = 1, dimension_numbers = {"NCDHW", "OIDHW", "NCDHW"}}):tanh()
+    end, solid, mlax.random.normal(key(27), {4, 4, 3, 3, 3}))
+    turned({conv = 1}, mlax.vmap(function(a, c) return conv(a:expand_dims(1), c)[1] end, {in_axes = {1, false}}), v, k)
+  end)
+
+  it("leaves channels last, what is small, and transpositions that are not a convolution's", function()
+    local last = {dimension_numbers = {"NHWC", "OHWI", "NHWC"}}
+    stays("conv tanh", function(a, c) return mlax.lax.conv(a, c, last):tanh() end, mlax.ones{2, 12, 12, 5}, mlax.ones{6, 3, 3, 5})
+    stays("conv tanh", function(a, c) return conv(a, c):tanh() end, v[{{1, 1}}], k)
+    stays("transpose tanh", function(a) return a:transpose{1, 4, 2, 3}:tanh() end, v)
+    local across = function(a, c) -- the first of equal extremes depends on the order of axes
+      return mlax.grad(function(h)
+        return mlax.lax.reduce_window(conv(h, c), -math.huge, "max", {window = {1, 2, 2, 1}, strides = {1, 2, 2, 1}}):sum()
+      end)(a)
+    end
+    turned({select_and_scatter_add = 1}, across, mlax.ones{16, 3, 12, 12}, mlax.ones{8, 3, 3, 3})
+  end)
+end)
 
 describe("reassociate", function()
   local a = mlax.random.normal(mlax.random.key(8), {6, 1, 5, 4})

@@ -22,12 +22,12 @@ M.nans = core.debug_nans
 --- Switches a pass of the compiler, to find out whether it matters.
 --
 -- Functions are then traced and compiled anew. The passes, all of them on unless they are switched off: `inline` (calls with derivatives
--- of their own are opened), `simplify` (exact algebra), `reassociate` (a sum of sums is one sum), `sink` (conversions go to where there
--- are the fewest elements), `fold` (what depends on constants alone is computed when compiling), `cse` (nothing is computed twice),
--- `hoist` (what a loop computes at each step though it does not depend on the carry is computed before it), `recompute` (what a few
--- operations make of something else is not kept from the way forward to the way back), `fusion` (chains of elementwise operations run in
--- one pass over memory), `in_place` (a result takes the place of an operand that is read no more). None of them runs while `debug.nans`
--- is on.
+-- of their own are opened), `simplify` (exact algebra), `layout` (convolutions compute with channels last), `reassociate` (a sum of sums
+-- is one sum), `sink` (conversions go to where there are the fewest elements), `fold` (what depends on constants alone is computed when
+-- compiling), `cse` (nothing is computed twice), `hoist` (what a loop computes at each step though it does not depend on the carry is
+-- computed before it), `recompute` (what a few operations make of something else is not kept from the way forward to the way back),
+-- `fusion` (chains of elementwise operations run in one pass over memory), `in_place` (a result takes the place of an operand that is
+-- read no more). None of them runs while `debug.nans` is on.
 -- `f:program(..., {optimized = true})` shows what they made.
 -- @param[opt] name of the pass; nil: all are asked
 -- @param[opt] on true or false; nil: only asks

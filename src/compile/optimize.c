@@ -4,6 +4,7 @@
  *
  *     inline       functions with derivatives of their own, branches whose index is known: their equations
  *     simplify     algebra that holds for every bit: x * 1, convert there and back, chains of views
+ *     layout       convolutions compute with channels last, and what works on their results does so, too
  *     reassociate  a sum of sums is one sum
  *     sink         conversions and functions go to where there are the fewest elements
  *     fold         what depends on constants alone, and is small, is computed now
@@ -18,10 +19,10 @@
 static const struct {
   mx_pass pass;
   bool (*run)(mx_rewrite *r, const mx_node *n, int32_t *out);
-} passes[] = {
-    {MX_PASS_inline, mx_pass_inline}, {MX_PASS_simplify, mx_pass_simplify}, {MX_PASS_reassociate, mx_pass_reassociate},
-    {MX_PASS_sink, mx_pass_sink},     {MX_PASS_fold, mx_pass_fold},         {MX_PASS_cse, mx_pass_cse},
-    {MX_PASS_hoist, mx_pass_hoist}};
+} passes[] = {{MX_PASS_inline, mx_pass_inline}, {MX_PASS_simplify, mx_pass_simplify},
+              {MX_PASS_layout, mx_pass_layout}, {MX_PASS_reassociate, mx_pass_reassociate},
+              {MX_PASS_sink, mx_pass_sink},     {MX_PASS_fold, mx_pass_fold},
+              {MX_PASS_cse, mx_pass_cse},       {MX_PASS_hoist, mx_pass_hoist}};
 
 enum { N_PASSES = sizeof passes / sizeof *passes };
 

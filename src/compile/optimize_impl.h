@@ -39,6 +39,7 @@ typedef struct mx_node {
 bool mx_pass_inline(mx_rewrite *r, const mx_node *n, int32_t *out);      /* inline.c */
 bool mx_pass_fold(mx_rewrite *r, const mx_node *n, int32_t *out);        /* fold.c */
 bool mx_pass_simplify(mx_rewrite *r, const mx_node *n, int32_t *out);    /* simplify.c */
+bool mx_pass_layout(mx_rewrite *r, const mx_node *n, int32_t *out);      /* layout.c */
 bool mx_pass_reassociate(mx_rewrite *r, const mx_node *n, int32_t *out); /* reassociate.c */
 bool mx_pass_sink(mx_rewrite *r, const mx_node *n, int32_t *out);        /* sink.c */
 bool mx_pass_cse(mx_rewrite *r, const mx_node *n, int32_t *out);         /* cse.c */

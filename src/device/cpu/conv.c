@@ -472,27 +472,6 @@ static bool run_remainders(mx_ctx *c, const conv *v, const mx_few *holes, int i)
 
 /* -- the device's function ----------------------------------------------------------------------------------------- */
 
-/* An operand in the dtype that is worked in; *memory: scratch, or NULL where it is read as it lies. */
-static bool ready(mx_ctx *c, const mx_tensor *t, int dtype, mx_tensor *to, int64_t *strides, void **memory,
-                  size_t *bytes) {
-  int64_t size = (int64_t)mx_itemsize(dtype);
-  *to = *t;
-  *memory = NULL;
-  if (t->aval->dtype != dtype) {
-    mx_aval a = *t->aval;
-    a.dtype = (uint8_t)dtype;
-    *bytes = mx_nbytes(&a);
-    if (!(*memory = mx_scratch(c, *bytes))) return false;
-    if (!mx_cpu_convert_to(c, t, dtype, *memory)) return false;
-    to->data = *memory;
-    mx_strides_contiguous(&a, strides);
-  } else {
-    memcpy(strides, t->strides, (size_t)t->aval->ndim * sizeof *strides);
-  }
-  for (int i = 0; i < t->aval->ndim; i++) strides[i] /= size;
-  return true;
-}
-
 static void describe(conv *v, const mx_params *p, const mx_aval *x, const mx_aval *k, const mx_aval *y,
                      const int64_t *xs, const int64_t *ws, const int64_t *ys) {
   const mx_few *xa = &p->conv.x_axes, *ka = &p->conv.k_axes, *ya = &p->conv.out_axes;
@@ -534,27 +513,27 @@ static bool leaves_gaps(const conv *v, const mx_few *holes) {
   return gaps;
 }
 
+static bool run_arrays(mx_ctx *c, const mx_kernel_args *a, const mx_conv_array *x, const mx_conv_array *k,
+                       const mx_conv_array *y, int dtype) {
+  const mx_aval *aval = a->out[0].aval;
+  conv v = {.dtype = dtype, .size = (int64_t)mx_itemsize(dtype), .x = x->data, .w = k->data, .out = y->data};
+  describe(&v, a->p, a->in[0].aval, a->in[1].aval, aval, x->strides, k->strides, y->strides);
+  if (leaves_gaps(&v, &a->p->conv.x_dilation)) memset(v.out, 0, (size_t)aval->size * (size_t)v.size);
+  return is_empty(&v) || run_remainders(c, &v, &a->p->conv.x_dilation, 0);
+}
+
 bool mx_cpu_conv(mx_ctx *c, const mx_kernel_args *a) {
-  const mx_tensor *y = &a->out[0];
-  int64_t strides[3][MX_MAX_NDIM];
-  mx_tensor in[2];
-  void *memory[2] = {NULL, NULL};
-  size_t bytes[2];
+  int dtype = working_dtype(a->out[0].aval->dtype);
+  mx_conv_array x = {0}, k = {0}, y = {0};
   mx_widened w;
-  conv v = {.dtype = working_dtype(y->aval->dtype)};
-  v.size = (int64_t)mx_itemsize(v.dtype);
-  if (y->aval->size == 0) return true;
-  if (!mx_widen_result(c, y, &w)) return false;
-  bool ok = true;
-  for (int i = 0; ok && i < 2; i++) ok = ready(c, &a->in[i], v.dtype, &in[i], strides[i], &memory[i], &bytes[i]);
-  if (ok) {
-    for (int i = 0; i < y->aval->ndim; i++) strides[2][i] = w.out.strides[i] / v.size;
-    describe(&v, a->p, a->in[0].aval, a->in[1].aval, y->aval, strides[0], strides[1], strides[2]);
-    v.x = in[0].data, v.w = in[1].data, v.out = w.out.data;
-    if (leaves_gaps(&v, &a->p->conv.x_dilation)) memset(v.out, 0, (size_t)y->aval->size * (size_t)v.size);
-    ok = is_empty(&v) || run_remainders(c, &v, &a->p->conv.x_dilation, 0);
-  }
-  for (int i = 0; i < 2; i++)
-    if (memory[i]) mx_scratch_free(c, memory[i], bytes[i]);
+  if (a->out[0].aval->size == 0) return true;
+  if (!mx_widen_result(c, &a->out[0], &w)) return false;
+  bool ok = mx_conv_operand(c, &a->in[0], &a->p->conv.x_axes, dtype, &x) &&
+            mx_conv_operand(c, &a->in[1], &a->p->conv.k_axes, dtype, &k) &&
+            mx_conv_result(c, &w.out, &a->p->conv.out_axes, &y) && run_arrays(c, a, &x, &k, &y, dtype);
+  if (ok) mx_conv_store(c, &w.out, &y);
+  mx_conv_free(c, &x);
+  mx_conv_free(c, &k);
+  mx_conv_free(c, &y);
   return mx_narrow(c, &w, ok);
 }

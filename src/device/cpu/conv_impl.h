@@ -84,6 +84,19 @@ static inline void next_place(const order *o, int n_run, place *p) {
   }
 }
 
+/* conv_layout.c: an array where the loops find it, and its steps in elements by axis. */
+typedef struct mx_conv_array {
+  char *data;
+  int64_t strides[MX_MAX_NDIM];
+  void *memory; /* scratch; NULL: it is used as it lies */
+  size_t bytes;
+} mx_conv_array;
+/* axes: of the array, as mx_params.conv has them. False: no memory. */
+bool mx_conv_operand(mx_ctx *c, const mx_tensor *t, const mx_few *axes, int dtype, mx_conv_array *a);
+bool mx_conv_result(mx_ctx *c, const mx_tensor *t, const mx_few *axes, mx_conv_array *a); /* not filled yet */
+void mx_conv_store(mx_ctx *c, const mx_tensor *t, const mx_conv_array *a);                /* brings it to t */
+void mx_conv_free(mx_ctx *c, mx_conv_array *a);
+
 /* conv_direct.c: parts without panels, where a's elements can be multiplied as they lie in x. */
 /* The length of k that parts must consist of; 0: panels are needed. The kernel's rows must be dense. */
 int64_t mx_conv_direct_unit(const conv *v);
