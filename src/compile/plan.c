@@ -175,8 +175,6 @@ static void overwrite_operands(mx_plan *p) {
     for (int k = 0; k < p->steps[i].n_out; k++) overwrite_operand(p, i, k);
 }
 
-static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
-
 bool mx_plan_lay_out(mx_ctx *c, mx_plan *p) {
   mark_lifetimes(p);
   if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
