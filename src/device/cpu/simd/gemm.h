@@ -25,6 +25,7 @@ struct mx_gemm {
   const char *a, *b;
   char *c;
   int64_t a_row, a_col, b_row, b_col, c_row; /* rows of c are dense */
+  int64_t a_inner, a_outer; /* after so many rows of a the next ones lie a_outer behind the first of those; 0: never */
   bool add;
   const mx_gemm_epilogue *after; /* NULL: nothing */
 };
