@@ -140,6 +140,20 @@ static void result_axes(dot *d, const mx_params *p, const mx_aval *out, mx_dot_a
     add_axis(n, (mx_dot_axis){out->shape[at], 0, step(d, &d->y, columns.v[i]), strides[at]});
 }
 
+enum { LEAST_COLUMNS = 64, MOST_INNER = 512 };
+
+/* The innermost outer axis becomes rows as well, where only x tells that it is another one: so b is packed once. */
+static void merge_rows(dot *d) {
+  mx_gemm *f = &d->of.form;
+  mx_dot_axis *last = d->of.outer.n ? &d->of.outer.axis[d->of.outer.n - 1] : NULL;
+  if (!last || last->y != 0 || f->m < 2 || f->m > MOST_INNER || f->n < LEAST_COLUMNS) return;
+  if (last->out != f->m * f->c_row || !mx_own_tiles(d->of.dtype)) return;
+  f->a_inner = f->m, f->a_outer = last->x;
+  f->m *= last->n;
+  d->of.products /= last->n;
+  d->of.outer.n--;
+}
+
 /* Fills the outer axes and the form; false where the contracted axes do not merge. */
 static bool plan(dot *d, const mx_params *p, const mx_aval *out) {
   mx_dot_axes m, n, k;
@@ -155,6 +169,7 @@ static bool plan(dot *d, const mx_params *p, const mx_aval *out) {
   d->of.form.b_row = inner.y, d->of.form.b_col = column.y;
   d->of.form.c_row = row.out;
   if (inner.n == 1) d->of.form.a_col = 1, d->of.form.b_row = column.y == 1 ? column.n : 1; /* as BLAS wants it */
+  merge_rows(d);
   return k.n == 0;
 }
 

@@ -16,6 +16,7 @@ typedef struct mx_gemm {
   const char *a, *b;
   char *c;
   int64_t a_row, a_col, b_row, b_col, c_row; /* rows of c are dense */
+  int64_t a_inner, a_outer; /* after so many rows of a the next ones lie a_outer behind the first of those; 0: never */
   bool add;
 } mx_gemm;
 

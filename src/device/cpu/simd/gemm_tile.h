@@ -28,10 +28,12 @@ _Static_assert((int)ROWS <= (int)MX_RUN_ROWS, "a run has the rows of a tile");
 
 enum {
   COLUMNS = 2 * LANES,
-  GROUP = 4 * COLUMNS,           /* columns whose panels are packed together */
-  PACK_A_COLUMNS = 10 * COLUMNS, /* a is packed from so many columns on */
-  PACK_ROWS = 6 * ROWS,          /* both from so many rows on, */
-  SMALL_B = 65536 / sizeof(T)    /* where it has more elements than that */
+  GROUP = 4 * COLUMNS,              /* columns whose panels are packed together */
+  PACK_A_COLUMNS = 10 * COLUMNS,    /* a is packed from so many columns on */
+  PACK_ROWS = 6 * ROWS,             /* both from so many rows on, */
+  PACK_ROWS_LARGE = 2 * ROWS,       /* or so many where b has many elements; */
+  SMALL_B = (64 << 10) / sizeof(T), /* b where it has more than so many */
+  LARGE_B = (1 << 20) / sizeof(T)
 };
 
 static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -192,14 +194,20 @@ static void pack_dense(const T *from, int64_t row, int64_t depth, int64_t n, T *
   }
 }
 
-/* `depth` rows of n elements as rows of `width`; what lies behind the n is never read. */
-static void pack(const T *from, int64_t row, int64_t col, int64_t depth, int64_t n, T *to, int64_t width,
-                 int64_t ahead) {
-  if (col == 1 || n == 1) pack_dense(from, row, depth, n, to, width);
-  else if (row == 1) pack_lines(from, col, depth, n, to, width, ahead);
+/* `depth` rows of n elements as rows of `width`, of which nothing else is written. */
+static void pack_part(const T *from, int64_t row, int64_t col, int64_t depth, int64_t n, T *to, int64_t width,
+                      int64_t ahead) {
+  if (row == 1) pack_lines(from, col, depth, n, to, width, ahead);
   else
     for (int64_t k = 0; k < depth; k++)
       for (int64_t j = 0; j < n; j++) to[k * width + j] = from[k * row + j * col];
+}
+
+/* The same; what lies behind the n is never read. */
+static void pack(const T *from, int64_t row, int64_t col, int64_t depth, int64_t n, T *to, int64_t width,
+                 int64_t ahead) {
+  if (col == 1 || n == 1) pack_dense(from, row, depth, n, to, width);
+  else pack_part(from, row, col, depth, n, to, width, ahead);
 }
 
 /* -- caches -------------------------------------------------------------------------------------------------------- */
@@ -225,15 +233,17 @@ typedef struct feed {
   int64_t tiles, all; /* tiles computed, of all */
 } feed;
 
+static bool has_many_rows(const mx_gemm *g, mx_tile t) {
+  return t.m1 - t.m0 >= (g->k * (t.n1 - t.n0) > LARGE_B ? PACK_ROWS_LARGE : PACK_ROWS);
+}
+
 static bool packs_a(const mx_gemm *g, mx_tile t) {
-  int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-  return (g->a_row != 1 && g->a_col != 1 && m > 1) || (n >= PACK_A_COLUMNS && m >= PACK_ROWS);
+  return g->a_inner || (t.n1 - t.n0 >= PACK_A_COLUMNS && has_many_rows(g, t));
 }
 
 /* Where a small b lies well it stays there. */
 static bool packs_b(const mx_gemm *g, mx_tile t) {
-  int64_t m = t.m1 - t.m0, n = t.n1 - t.n0;
-  return g->b_col != 1 || (m >= PACK_ROWS && g->k * n > SMALL_B);
+  return g->b_col != 1 || (has_many_rows(g, t) && g->k * (t.n1 - t.n0) > SMALL_B);
 }
 
 /* What the place has of rows, k and columns; tiles are about equal. */
@@ -297,12 +307,20 @@ static void feed_ahead(const work *w, const feed *f, micro *t) {
   t->shift = shift_for(t->runs->k, (dense ? n : (n + LINE - 1) / LINE) << t->bits);
 }
 
+/* Rows m .. m+n-1 as columns of `to`, in parts that lie evenly. */
+static void pack_rows(const mx_gemm *g, int64_t m, int64_t n, int64_t k, int64_t depth, T *to) {
+  for (int64_t i = 0, count; i < n; i += count) {
+    int64_t run = g->a_inner ? (m + i) / g->a_inner : 0, at = m + i - run * g->a_inner;
+    count = g->a_inner ? lesser(n - i, g->a_inner - at) : n;
+    const T *a = (const T *)g->a + run * g->a_outer + at * g->a_row + k * g->a_col;
+    (count == n ? pack : pack_part)(a, g->a_col, g->a_row, depth, count, to + i, ROWS, n * g->a_row);
+  }
+}
+
 static void pack_a(const work *w, const place *p) {
-  const mx_gemm *g = w->g;
-  const T *a = (const T *)g->a + p->m * g->a_row + p->k * g->a_col;
   T *to = w->a;
   for (int64_t i = 0; i < p->rows; i += p->each, to += ROWS * p->depth)
-    pack(a + i * g->a_row, g->a_col, g->a_row, p->depth, lesser(p->rows - i, p->each), to, ROWS, p->each * g->a_row);
+    pack_rows(w->g, p->m + i, lesser(p->rows - i, p->each), p->k, p->depth, to);
 }
 
 /* Where the i-th row of the place, and those after it, are found. */
