@@ -43,6 +43,10 @@ local function peaks(f, ...)
 end
 
 describe("the schedule", function()
+  -- Behind products updates and sums would be done with them, and hardly a value would wait for anything.
+  setup(function() mlax.debug.passes("epilogue", false) end)
+  teardown(function() mlax.debug.passes("epilogue", true) end)
+
   -- Weights' gradients on the way back, then all updates, as optimizers trace them.
   local function descend(x, ...)
     local weights, grads, updated = {...}, {}, {}

@@ -33,7 +33,7 @@ typedef struct scheduling {
   mx_plan *p;
   mx_arena memory;
   int n;
-  int32_t *reads, *read_at;     /* by step: the roots that it reads, each once */
+  int32_t *reads, *read_at;     /* by step: the roots that it reads and does not make, each once */
   int32_t *readers, *reader_at; /* by root: the steps that read it */
   int32_t *made_at;             /* by step: its first root; they follow one another */
   int32_t *updater;             /* by root: of an input, the step that all its other readers come before; or -1 */
@@ -78,7 +78,7 @@ static void find_reads(scheduling *s, int32_t *seen) {
     s->read_at[i] = n;
     for (int k = 0; k < step->n_in; k++) {
       int32_t r = root_of(s, step->tensors + k);
-      if (seen[r] == i + 1) continue;
+      if (seen[r] == i + 1 || s->p->roots[r].first == i) continue; /* a product that its own code reads */
       seen[r] = i + 1;
       s->reads[n++] = r;
       s->reader_at[r + 1]++;
