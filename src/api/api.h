@@ -39,7 +39,9 @@ typedef struct mx_state {
   lua_State *L;                                                                  /* the Lua thread that entered last */
   const void *array_meta, *flat_meta, *treedef_meta, *parameter_meta, *jit_meta; /* lua_topointer of our metatables */
   mx_pace young, all; /* collections by steps, and of everything */
-  double found;       /* when the collection that runs found its first array, in seconds; 0: not yet */
+  double found;       /* when the collection that runs found its first array, in seconds */
+  int64_t freed;      /* arrays, by that collection */
+  bool incremental;   /* a collector that was generational is not, for now (state.c) */
   bool in_gc;         /* a collection that we asked for runs: no second one inside */
   bool raising;       /* the error value kept in the state's user value is on its way: its first traceback stands */
   bool hosted;        /* a program that embeds mlax has this state: no thread starts without being asked for */

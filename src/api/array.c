@@ -24,7 +24,7 @@ static int larray_gc(lua_State *L) {
   mx_state *s = MX_STATE(L);
   mx_array *x = *box;
   *box = NULL;
-  if (s->in_gc && s->found == 0) s->found = mx_seconds();
+  if (s->in_gc && s->freed++ == 0) s->found = mx_seconds();
   mx_release(x);
   return 0;
 }

@@ -16,7 +16,7 @@
 #include <time.h>
 
 enum { UV_ERROR = 1, UV_TRACEBACK, UV_OWN, UV_COUNT = UV_OWN };
-enum { LEAST_YOUNG = 512 << 10, LEAST_GARBAGE = 16 << 20, MOST_GARBAGE = 64 << 20 };
+enum { LEAST_YOUNG = 512 << 10, LEAST_GARBAGE = 16 << 20, MOST_GARBAGE = 64 << 20, MEAN_SMALL = 4 << 10 };
 enum { TRACEBACK_LEVELS = 40, HOOK_COUNT = 10000 };
 
 static const char state_key = 0; /* its address is the registry key */
@@ -197,9 +197,9 @@ static size_t live_bytes(const mx_state *s) { return mx_live(s->ctx.engine); }
 /* *pause += seconds that the collector looks for garbage: to the first array that it frees. */
 static bool look_for_garbage(lua_State *L, mx_state *s, int step, double *pause) {
   double start = mx_seconds();
-  s->found = 0;
+  s->freed = 0;
   bool ended = collect_now(L, s, step);
-  *pause += (s->found > 0 ? s->found : mx_seconds()) - start;
+  *pause += (s->freed > 0 ? s->found : mx_seconds()) - start;
   return ended;
 }
 
@@ -234,10 +234,19 @@ static void pace_plan(mx_pace *p, size_t live, size_t least, double work, double
   pace_start(p, live);
 }
 
+/* Whether what a collection freed was small: by the mean, of the bytes that had grown. */
+static bool frees_small(const mx_state *s, size_t growth) { return growth / MEAN_SMALL < (size_t)s->freed; }
+
+/* Steps have left too much: what was there for several of them, or was kept in an upvalue, is old when it becomes
+ * garbage in generational mode. Where that is a few large arrays, as the state of a training loop, cycles find them at
+ * less cost: the collector is incremental until most of what dies is small again. */
 static void collect_all(lua_State *L, mx_state *s) {
   double work = mx_seconds() - s->all.ended, pause = 0;
+  size_t before = live_bytes(s), growth = before + s->all.budget - s->all.ceiling, enough = before - growth / 2;
   look_for_garbage(L, s, 0, &pause);
-  pace_plan(&s->all, live_bytes(s), LEAST_GARBAGE, work, mark_time(&s->all, L, pause), 64, false);
+  bool few = live_bytes(s) > enough;
+  if (!few && !frees_small(s, growth) && lua_gc(L, LUA_GCINC, 0, 0, 0) == LUA_GCGEN) s->incremental = true;
+  pace_plan(&s->all, live_bytes(s), LEAST_GARBAGE, work, mark_time(&s->all, L, pause), 64, few);
   pace_start(&s->young, live_bytes(s));
 }
 
@@ -247,6 +256,10 @@ static void collect_grown(lua_State *L, mx_state *s) {
   size_t before = live_bytes(s), growth = before + s->young.budget - s->young.ceiling, enough = before - growth / 2;
   bool ended = look_for_garbage(L, s, step_of(L, growth), &pause);
   if (ended && live_bytes(s) > enough) look_for_garbage(L, s, step_of(L, growth), &pause);
+  if (s->incremental && frees_small(s, growth)) {
+    lua_gc(L, LUA_GCGEN, 0, 0);
+    s->incremental = false;
+  }
   pace_plan(&s->young, live_bytes(s), LEAST_YOUNG, work, mark_time(&s->young, L, pause), 8, live_bytes(s) > enough);
   if (live_bytes(s) >= s->all.ceiling) collect_all(L, s);
 }
