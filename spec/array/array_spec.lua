@@ -274,8 +274,11 @@ end)
 describe("memory", function()
   it("of a state that a loop replaces stays flat, too, and small garbage brings the collector's mode back", function()
     local before = collectgarbage("generational")
-    local held = mlax.ones{1 << 17}
-    local function step() held = held + 1 end -- half a megabyte: old as soon as the upvalue has it
+    local function stepper() -- half a megabyte: old as soon as the upvalue has it
+      local held = mlax.ones{1 << 17}
+      return function() held = held + 1 end
+    end
+    local step = stepper()
     for _ = 1, 100 do step() end
     collectgarbage()
     local base, most = mlax.memory().live, 0
