@@ -224,7 +224,7 @@ sanitize:
 	@MLAX_PROGRAMS=$${MLAX_PROGRAMS:-300} FAULT_SAME=$${FAULT_SAME:-1} BUILD=build-asan LUA=build-asan/mlax ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 \
 	  LSAN_OPTIONS=suppressions=tests/leaks.supp:print_suppressions=0 UBSAN_OPTIONS=print_stacktrace=1 sh tests/run $(or $(SUITES),c spec)
 # OpenMP's barriers are made known in src/base/thread.c; OpenBLAS runs in one thread, as it cannot be looked into.
-TSAN_CTESTS := $(addprefix test_,base batches host index random reduce sort states)
+TSAN_CTESTS := $(addprefix test_,base batches host index pool random reduce sort states)
 tsan:
 	@sh .ci/deps install test
 	@$(PARALLEL_MAKE) BUILD=build-tsan SAN=-fsanitize=thread OPT=-O1 build-tsan/mlax ctests

@@ -2,7 +2,9 @@
 local mlax = require "mlax"
 local helper = require "spec.helper"
 
-local names = {"inline", "simplify", "layout", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "in_place"}
+local names = {
+  "inline", "simplify", "layout", "reassociate", "sink", "fold", "cse", "hoist", "recompute", "fusion", "epilogue", "schedule", "in_place",
+}
 
 -- The primitives of a program in order, those of programs inside too.
 local function primitives(program)
@@ -182,6 +184,99 @@ describe("simplify, of what moves elements,", function()
   end)
 end)
 
+describe("simplify, of positions,", function()
+  local tall = mlax.concat({odd, odd * 2, odd - 1}, 1):reshape{9, 3}
+  local function ids(...) return mlax.array({...}, "int32") end
+
+  it("makes slices of known positions in order", function()
+    becomes("check_index gather", "slice", function(a) return a:take(ids(2, 4, 6), 1) end, tall)
+    becomes("check_index gather", "slice", function(a) return a:take(ids(5), 1) end, tall)
+    becomes("check_index gather", "slice reshape", function(a) return a:take(mlax.array(3, "int32"), 1) end, tall)
+    becomes("check_index gather", "", function(a) return a:take(mlax.range(1, 9), 1) end, tall)
+    assert.are.equal("slice", optimized(function(a) return a:take(ids(2, 3), 2) end, tall))
+    same_bits(function(a) return a:take(ids(2, 3), 2), a:take(ids(1, 3), -1), a:take(mlax.array(3, "int32"), 2) end, tall)
+    assert.matches("gather", optimized(function(a) return a:take(ids(6, 4, 2), 1) end, tall), 1, true)
+    assert.matches("gather", optimized(function(a) return a:take(ids(1, 2, 2), 1) end, tall), 1, true)
+    assert.matches("gather", optimized(function(a) return a:take(ids(1, 2, 4), 1) end, tall), 1, true)
+    assert.matches("gather", optimized(function(a) return a:take(ids(8, 12), 1) end, tall), 1, true) -- which raises
+  end)
+
+  it("makes pads of what is written to known positions of one number", function()
+    becomes("broadcast check_index scatter", "pad", function(u) return mlax.full({9, 3}, 7.5):at{ids(2, 4, 6)}:set(u) end, tall["1:3"])
+    local function add(u) return mlax.zeros{9, 3}:at{ids(1, 4, 7)}:add(u) end
+    assert.are.equal("add pad", optimized(add, tall["1:3"]))
+    same_bits(add, -mlax.zeros{3, 3}) -- 0 + -0 is 0
+    local second, last = mlax.array(2, "int32"), mlax.array(9, "int32")
+    same_bits(function(u) return mlax.zeros{9, 3}:at{second}:add(u), mlax.zeros{9, 3}:at{last}:set(u) end, tall[2])
+    same_bits(function(u) return mlax.zeros{9, 3}:at{{}, ids(1, 3)}:set(u) end, tall[{{}, {1, 2}}])
+    assert.matches("scatter_add", optimized(function(u) return mlax.ones{9, 3}:at{ids(1, 4, 7)}:add(u) end, tall["1:3"]))
+    assert.matches("scatter", optimized(function(u) return mlax.zeros{9, 3}:at{ids(1, 1, 7)}:set(u) end, tall["1:3"]))
+  end)
+
+  it("makes slices of the gradients of slices that were taken", function()
+    local function loss(a) return (a:take(ids(1, 2, 3), 1) * a:take(ids(4, 5, 6), 1)):sum() end
+    local program = optimized(mlax.grad(loss), tall)
+    assert.is_nil(program:find("gather") or program:find("scatter"))
+    same_bits(mlax.grad(loss), tall)
+    same_bits(mlax.grad(loss), mlax.random.normal(mlax.random.key(1), {9, 3}))
+  end)
+
+  it("takes once what is taken of what was taken", function()
+    local first, second = ids(3, 1, 9, 9), ids(4, 2, 2)
+    local function both(a, i, j) return a:take(i, 1):take(j, 1) end
+    becomes("check_index gather check_index gather", "check_index check_index gather gather", both, tall, first, second)
+    same_bits(both, tall, first, second)
+    same_bits(function(a, i, j) return a:take(i, 2):take(j, 1) end, tall, ids(3, 1), ids(2, 2))
+    assert.matches("take: index 5 is out of range", helper.message(mlax.jit(both), tall, first, ids(1, 5)), 1, true)
+    for _, modes in ipairs{{"clip", "fill"}, {"fill", "clip"}, {"fill", "fill"}, {"clip", "clip"}} do
+      local function f(a, i, j) return a:take(i, 1, {mode = modes[1]}):take(j, 1, {mode = modes[2]}) end
+      same_bits(f, tall, ids(3, 12, -20, 9), ids(4, 7, -9, 2))
+    end
+    becomes("check_index gather check_index gather mul", "check_index gather check_index gather mul", function(a, i, j)
+      local t = a:take(i, 1)
+      return t:take(j, 1) * t
+    end, tall, ids(1, 2, 3), ids(2, 2, 3))
+  end)
+
+  it("knows windows whose starts are known", function()
+    for _, start in ipairs{{1, 1}, {3, 2}, {6, 1}} do
+      local function known(a) return mlax.dynamic_slice(a, start, {4, 2}) end
+      assert.are.equal("slice", optimized(known, tall))
+      same_bits(known, tall)
+    end
+    local update = tall["1:2"] * 3
+    local function written(a, u) return mlax.dynamic_slice(mlax.dynamic_update_slice(a, u, {2, 1}), {2, 1}, {2, 3}) end
+    assert.are.equal("", optimized(written, tall, update))
+    same_bits(written, tall, update)
+    local function parts(a, u)
+      local all = mlax.dynamic_update_slice(a, u, {2, 1})
+      return all[{{3, 3}, {2, 3}}], all[{{1, 1}}], all[{{4, 9, 2}}]
+    end
+    assert.are.equal("slice slice slice", optimized(parts, tall, update))
+    same_bits(parts, tall, update)
+    local function across(a, u) return mlax.dynamic_slice(mlax.dynamic_update_slice(a, u, {2, 1}), {3, 1}, {2, 3}) end
+    assert.are.equal("dynamic_update_slice slice", optimized(across, tall, update))
+    same_bits(across, tall, update)
+    assert.are.equal("", optimized(function(a, u) return mlax.dynamic_update_slice(a, u, {1, 1}) end, tall, tall * 2))
+  end)
+
+  it("keeps checks of windows", function()
+    local function all(a, i) return mlax.dynamic_update_slice(a, a * 2, mlax.stack({i, i}, 1)) end
+    assert.matches("check_index", optimized(all, tall, mlax.array(1, "int32")))
+    assert.matches("out of range", helper.message(mlax.jit(all), tall, mlax.array(2, "int32")))
+  end)
+
+  it("needs no bounds for positions that were checked", function()
+    local labels = ids(1, 3, 2, 2, 1, 3, 3, 1, 2)
+    local loss = mlax.grad(function(a, l) return mlax.losses.softmax_cross_entropy_with_labels(a, l):mean() end)
+    assert.matches("maximum minimum", (traced(loss, tall, labels):gsub("minimum maximum", "maximum minimum")))
+    assert.is_nil(optimized(loss, tall, labels):find("imum"))
+    same_bits(loss, tall, labels)
+    local function tight(a, l) return a:take(l, 1), l:minimum(2), l:maximum(2) end
+    assert.matches("minimum.*maximum", optimized(tight, tall, labels))
+  end)
+end)
+
 describe("sink", function()
   it("converts before it repeats, and after it cuts", function()
     local f = function(a) return a:broadcast_to{64, 9}:astype("bfloat16") end
@@ -217,9 +312,10 @@ describe("fold", function()
   end)
 
   it("does not raise what the run would raise", function()
-    local f = mlax.jit(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end)
-    assert.matches("check_index gather", optimized(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end, odd["1:3"]), 1, true)
-    assert.are.equal("gather", optimized(function(a) return a:take(mlax.array({1, 9}, "int32"), 1) end, odd))
+    local function take(a) return a:take(mlax.array({9, 1}, "int32"), 1) end
+    local f = mlax.jit(take)
+    assert.matches("check_index gather", optimized(take, odd["1:3"]), 1, true)
+    assert.are.equal("gather", optimized(take, odd))
     assert.matches("take: index 9 is out of range", helper.message(f, mlax.ones{3}))
   end)
 end)
@@ -555,6 +651,157 @@ describe("recompute", function()
     only({"simplify", "cse", "fusion", "in_place", "recompute"}, function() less = f:cost(tall, w).peak end)
     assert.is_true(less < 0.75 * more, ("%d of %d bytes"):format(less, more))
     same_bits(function(...) return table.unpack(mlax.grad(loss, {argnums = {1, 2}})(...)) end, tall, w)
+  end)
+end)
+
+describe("epilogue", function()
+  local key = mlax.random.key(3)
+  local function normal(...) return mlax.random.normal(key, {...}) * 0.3 end
+  local relu = function(a) return mlax.maximum(a, 0) end
+
+  -- The labels of the optimized program's steps, and that it has the same bits without the pass.
+  local function steps(f, ...)
+    local args = table.pack(...)
+    args[args.n + 1] = {optimized = true}
+    local text = tostring(mlax.jit(f):program(table.unpack(args, 1, args.n + 1)))
+    local labels = {}
+    for label in text:gmatch("\n%s+([%w_+ ]-) {\n") do labels[#labels + 1] = label end
+    local got = bits(mlax.jit(f)(...))
+    mlax.debug.passes("epilogue", false)
+    local want = bits(mlax.jit(f)(...))
+    mlax.debug.passes("epilogue", true)
+    assert.are.same(want, got)
+    return table.concat(labels, " ")
+  end
+
+  it("does bias and activation with the product", function()
+    local f = function(a, w, b) return relu(a:matmul(w) + b) end
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(40, 30), normal(30, 50), normal(50)))
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(30), normal(30, 5000), normal(5000)))
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(300, 30), normal(30, 700), normal(300, 1)))
+    assert.are.equal("dot_general+add+maximum", steps(f, normal(9, 30, 20), normal(9, 20, 40), normal(1, 30, 40)))
+    local wide = normal(20, 30):astype("float64")
+    assert.are.equal("dot_general+add+maximum", steps(f, wide, wide.T, wide[1][1]))
+    only({}, function() assert.are.equal("dot_general add maximum", optimized(f, normal(4, 3), normal(3, 5), normal(5))) end)
+  end)
+
+  it("does them with a convolution", function()
+    local function f(a, w, b)
+      local z = mlax.lax.conv(a, w, {padding = "SAME", dimension_numbers = {"NHWC", "HWIO", "NHWC"}})
+      return relu(z + b) * 2
+    end
+    for _, channels in ipairs{3, 16} do
+      assert.are.equal("conv+add+maximum+mul", steps(f, normal(4, 20, 24, channels), normal(3, 3, channels, 16), normal(16)))
+    end
+    assert.are.equal("conv+sub", steps(function(a, w)
+      return mlax.lax.conv(a, w, {input_dilation = 2}) - 1
+    end, normal(2, 9, 3), normal(5, 2, 3)))
+  end)
+
+  it("has each elementwise function's bits, wherever the parts begin", function()
+    local a, w = normal(333, 20), normal(20, 257)
+    for _, name in ipairs{"exp", "tanh", "sigmoid", "erf", "sin", "cos", "expm1", "log1p", "sqrt", "cbrt", "abs", "floor"} do
+      local f = function(p, q)
+        local z = p:matmul(q)
+        return z[name](z:abs()) + 1
+      end
+      assert.matches("^dot_general%+abs", steps(f, a, w))
+      steps(f, a:astype("float64"), w:astype("float64")) -- functions that take long are left alone
+    end
+    assert.are.equal("dot_general+abs+sqrt+add", steps(function(p, q) return p:matmul(q):abs():sqrt() + 1 end, a:astype("float64"),
+      w:astype("float64")))
+  end)
+
+  it("leaves the product to those that read it too", function()
+    local a, w = normal(200, 30), normal(30, 200)
+    assert.are.equal("dot_general+tanh", steps(function(p, q)
+      local z = p:matmul(q)
+      return z:tanh(), z
+    end, a, w))
+    assert.are.equal("dot_general+tanh", steps(function(p, q)
+      local z = p:matmul(q)
+      return z:tanh():matmul(z)
+    end, a, w))
+    assert.are.equal("dot_general+mul", steps(function(p, q)
+      local z = p:matmul(q)
+      return z * 2, z:gt(0), z:reshape{100, 400}
+    end, a, w))
+    local loss = function(q, p) return relu(p:matmul(q)):matmul(p):sum() end
+    assert.are.equal("dot_general+eq+select+gt +2 more", steps(mlax.grad(loss), w, a))
+  end)
+
+  it("takes one of two products, and its reshaped result", function()
+    local a, w = normal(64, 30), normal(30, 48)
+    assert.are.equal("mul+sin dot_general+add", steps(function(p, q) return p:matmul(q) + (p * 2):sin():matmul(q) end, a, w))
+    assert.are.equal("dot_general+add", steps(function(p, q) return p:matmul(q):reshape{48, 64} + 1 end, a, w))
+    assert.are.equal("dot_general+sin+mul", steps(function(p, q)
+      local z = p:matmul(q)
+      return z:sin() * mlax.lax.stop_gradient(z)
+    end, a, w))
+  end)
+
+  it("refuses groups with sums, with other elements, and those behind something that waits for the product", function()
+    local a, w = normal(64, 30), normal(30, 64)
+    assert.are.equal("reduce_sum+sub", steps(function(p, q)
+      local z = p:matmul(q)
+      return z - z:sum(2, {keepdims = true})
+    end, a, w))
+    assert.are.equal("", steps(function(p, q) return p:matmul(q).T + 1 end, a, w))
+    assert.are.equal("", steps(function(p, q) return p:matmul(q)[{{1, 9}}] + 1 end, a, w))
+    assert.are.equal("", steps(function(p, q)
+      local z = p:matmul(q)
+      return z + z.T
+    end, a, w))
+    assert.are.equal("", steps(function(p, q)
+      local z = p:matmul(q)
+      return z + z:cumsum(1)
+    end, a, w))
+    for _, dtype in ipairs{"float16", "bfloat16"} do
+      assert.are.equal("add+maximum", steps(function(p, q) return relu(p:matmul(q) + 1) end, a:astype(dtype), w:astype(dtype)))
+    end
+  end)
+
+  it("overwrites no operand that the product still reads", function()
+    local a, w = normal(256, 256), normal(256, 256)
+    assert.are.equal("dot_general+add+maximum", steps(function(p) return relu(p:matmul(p) + p) end, a))
+    assert.are.equal("dot_general+add", steps(function(p, q)
+      local s = p:sin() -- dies with the product, which reads it
+      return s:matmul(q) + s
+    end, a, w))
+    local function inner(p, q)
+      local s, t = p:sin(), p:cos() -- t is the code's alone
+      local z = relu(s:matmul(q) + s * t)
+      return (z:matmul(q) - z):matmul(q)
+    end
+    steps(inner, a, w)
+    for _, f in ipairs{function(p) return relu(p:matmul(p) + p) end, function(p, q) return p:matmul(q) + p, p * 2 end,
+      function(p, q) return p * 2 + p:matmul(q) end, function(p, q) return p:matmul(q) - q, q + 1 end} do
+      local want = bits(f(a, w))
+      local copy, other = a + 0, w + 0
+      assert.are.same(want, bits(mlax.jit(f, {donate_argnums = {1, 2}})(copy, other)))
+    end
+  end)
+
+  it("runs in loops, by whole results where parts cannot be", function()
+    local w = normal(64, 64)
+    local function f(x0, q)
+      return (mlax.scan(function(c, _) return relu(c:matmul(q) + c), c:sum() end, x0, nil, {length = 5}))
+    end
+    steps(f, normal(300, 64), w)
+    local tall = normal(300, 64)
+    assert.matches("^dot_general%+add", steps(function(p, q, r) return p:matmul(q) + r.T end, tall, normal(64, 300), normal(300, 300)))
+  end)
+
+  it("needs less memory, and says what it computes", function()
+    local f = mlax.jit(function(a, w) return (relu(a:matmul(w) + 1)):matmul(w.T) end)
+    local a, w = normal(128, 100), normal(100, 300)
+    local one = f:cost(a, w)
+    mlax.debug.passes("epilogue", false)
+    local two = f:cost(a, w)
+    mlax.debug.passes("epilogue", true)
+    assert.are.equal(two.flops, one.flops)
+    assert.is_true(one.peak <= two.peak)
+    assert.are.equal(2 * 128 * 300 * 4, two.bytes - one.bytes)
   end)
 end)
 

@@ -26,8 +26,10 @@ M.nans = core.debug_nans
 -- is one sum), `sink` (conversions go to where there are the fewest elements), `fold` (what depends on constants alone is computed when
 -- compiling), `cse` (nothing is computed twice), `hoist` (what a loop computes at each step though it does not depend on the carry is
 -- computed before it), `recompute` (what a few operations make of something else is not kept from the way forward to the way back),
--- `fusion` (chains of elementwise operations run in one pass over memory), `in_place` (a result takes the place of an operand that is
--- read no more). None of them runs while `debug.nans` is on.
+-- `fusion` (chains of elementwise operations run in one pass over memory), `epilogue` (what is made of a product's or a convolution's
+-- result is done to each part of it while that lies in a cache), `schedule` (another order, where that saves memory), `in_place` (a
+-- result takes the place of an operand that is read no more; the parts of a concat are computed where it would copy them to). None of
+-- them runs while `debug.nans` is on.
 -- `f:program(..., {optimized = true})` shows what they made.
 -- @param[opt] name of the pass; nil: all are asked
 -- @param[opt] on true or false; nil: only asks

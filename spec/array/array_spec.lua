@@ -272,6 +272,29 @@ describe("scope", function()
 end)
 
 describe("memory", function()
+  it("of a state that a loop replaces stays flat, too, and small garbage brings the collector's mode back", function()
+    local before = collectgarbage("generational")
+    local function stepper() -- half a megabyte: old as soon as the upvalue has it
+      local held = mlax.ones{1 << 17}
+      return function() held = held + 1 end
+    end
+    local step = stepper()
+    for _ = 1, 100 do step() end
+    collectgarbage()
+    local base, most = mlax.memory().live, 0
+    for _ = 1, 400 do
+      step()
+      most = math.max(most, mlax.memory().live - base)
+    end
+    assert.is_true(most < 40 << 20, most)
+    assert.are.equal("incremental", collectgarbage("incremental"))
+    collectgarbage("generational")
+    for _ = 1, 400 do step() end
+    local x = mlax.ones{10}
+    for _ = 1, 100000 do local _ = x + x end
+    assert.are.equal("generational", collectgarbage(before))
+  end)
+
   it("of garbage arrays stays flat", function()
     local x = mlax.ones{256, 1024} + 0.5
     local peak = 0

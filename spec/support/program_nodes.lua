@@ -170,9 +170,11 @@ end)
 
 -- -- products and linear algebra ------------------------------------------------------------------------------------------
 
-of_one("product", {"$1:matmul($1.T)", 'mlax.einsum("ij,kj->ik", $1, $1:sin())', 'mlax.einsum("ij->j", $1)'}, is_matrix)
+of_one("product", {"$1:matmul($1.T)", "$1:sin():matmul($1.T:matmul($1)) - $1", "$1:matmul($1.T:matmul($1:cos())):sin() + $1",
+  'mlax.einsum("ij,kj->ik", $1, $1:sin())', 'mlax.einsum("ij->j", $1)'}, is_matrix)
 of_one("product", {"$1:matmul($1)", "$1:outer($1:cos())"}, is_vector)
-of_two("product", {"$1:matmul($2)"}, function(x, y)
+of_two("product", {"$1:matmul($2)", "($1:matmul($2) + 0.3):tanh()",
+  "mlax.nn.functional.gelu($1:matmul($2)) * $1:matmul($2:cos())"}, function(x, y)
   return x.ndim > 0 and x.ndim <= 2 and y.ndim > 0 and x:dim(-1) == y:dim(y.ndim > 1 and -2 or 1)
 end)
 of_two("product", {"$1:matmul($2:swapaxes(2, 3))", 'mlax.einsum("bij,bkj->kb", $1, $2)',

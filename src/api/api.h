@@ -26,20 +26,29 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+/* When garbage is collected. */
+typedef struct mx_pace {
+  size_t ceiling; /* live bytes of the engine at which the next collection comes */
+  size_t budget;  /* bytes of growth between collections */
+  double ended;   /* when the last one did, in seconds */
+  double mark;    /* seconds for a kilobyte of Lua's heap */
+} mx_pace;
+
 typedef struct mx_state {
   mx_ctx ctx;
   lua_State *L;                                                                  /* the Lua thread that entered last */
   const void *array_meta, *flat_meta, *treedef_meta, *parameter_meta, *jit_meta; /* lua_topointer of our metatables */
-  size_t ceiling;   /* live bytes of the engine at which garbage is collected next */
-  size_t budget;    /* bytes of growth between collections */
-  double collected; /* when the last one ended, in seconds */
-  bool in_gc;       /* a collection that we asked for runs: no second one inside */
-  bool raising;     /* the error value kept in the state's user value is on its way: its first traceback stands */
-  bool hosted;      /* a program that embeds mlax has this state: no thread starts without being asked for */
-  int scopes;       /* open scopes: results are noted in the innermost one */
-  int entry;        /* the frame's mark at the last mx_enter: mx_return sweeps down to it */
-  long forks;       /* forks of this process when the state was made: a child's engine is asked whether it may go on */
-  const char *own;  /* mlax's own directory (anchored in a user value): its chunks are no user lines; NULL: embedded */
+  mx_pace young, all; /* collections by steps, and of everything */
+  double found;       /* when the collection that runs found its first array, in seconds */
+  int64_t freed;      /* arrays, by that collection */
+  bool incremental;   /* a collector that was generational is not, for now (state.c) */
+  bool in_gc;         /* a collection that we asked for runs: no second one inside */
+  bool raising;       /* the error value kept in the state's user value is on its way: its first traceback stands */
+  bool hosted;        /* a program that embeds mlax has this state: no thread starts without being asked for */
+  int scopes;         /* open scopes: results are noted in the innermost one */
+  int entry;          /* the frame's mark at the last mx_enter: mx_return sweeps down to it */
+  long forks;      /* forks of this process when the state was made: a child's engine is asked whether it may go on */
+  const char *own; /* mlax's own directory (anchored in a user value): its chunks are no user lines; NULL: embedded */
   size_t own_length;
   struct mx_calls *calls; /* the stack of module calls (module.c) */
   struct mx_trees *trees; /* the interned treedefs (treedef.c) */
@@ -52,9 +61,10 @@ mx_state *
 mx_state_of(lua_State *L); /* from the registry, for functions without the upvalue; NULL: mlax is not loaded */
 
 /* -- enter and leave (state.c) ------------------------------------------------------------------------------------- */
-/* First thing in each function: names the operation, sweeps the frame, checks for fork. Returns the context. */
+/* First thing in each function: names the operation, sweeps the frame, checks for fork, collects garbage. Returns the
+ * context. */
 mx_ctx *mx_enter(lua_State *L, const char *op);
-/* Pushes x as an array; NULL raises what is pending. Takes collector steps by the bytes made. Returns 1. [-0, +1] */
+/* Pushes x as an array; NULL raises what is pending. Returns 1. [-0, +1] */
 int mx_push(lua_State *L, mx_array *x);
 /* The same as the last act of a function: its temporaries are released at once. */
 int mx_return(lua_State *L, mx_array *x);
@@ -65,6 +75,8 @@ int mx_error(lua_State *L, const char *format, ...) __attribute__((format(printf
 /* scope.c: notes the box on top of the stack, which holds x, in the innermost open scope if the running operation made
  * x. [-0, +0] */
 void mx_scope_note(lua_State *L, mx_array *x);
+/* Seconds, of a clock that never goes back. */
+double mx_seconds(void);
 /* Gives the userdata below the metatable on top, whose __gc frees what C hangs on it: anchor first, then acquire. [-1,
  * +0] */
 void mx_own(lua_State *L);

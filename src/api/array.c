@@ -21,8 +21,10 @@ mx_array **mx_push_box(lua_State *L) {
 static int larray_gc(lua_State *L) {
   mx_array **box = lua_touserdata(L, 1);
   if (!box || !mx_to_array(L, 1)) return 0;
+  mx_state *s = MX_STATE(L);
   mx_array *x = *box;
   *box = NULL;
+  if (s->in_gc && s->freed++ == 0) s->found = mx_seconds();
   mx_release(x);
   return 0;
 }

@@ -76,7 +76,7 @@ static void push_table(lua_State *L, int flat, int which) {
   flat = lua_absindex(L, flat);
   if (lua_getiuservalue(L, flat, which) == LUA_TTABLE) return;
   lua_pop(L, 1);
-  lua_newtable(L);
+  lua_createtable(L, 4, 0);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, flat, which);
 }

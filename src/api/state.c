@@ -9,13 +9,14 @@
  */
 #include "tree.h"
 
+#include <limits.h>
 #include <lualib.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 
 enum { UV_ERROR = 1, UV_TRACEBACK, UV_OWN, UV_COUNT = UV_OWN };
-enum { LEAST_GARBAGE = 1 << 20, FIRST_GARBAGE = 8 << 20, MOST_GARBAGE = 64 << 20 };
+enum { LEAST_YOUNG = 512 << 10, LEAST_GARBAGE = 16 << 20, MOST_GARBAGE = 64 << 20, MEAN_SMALL = 4 << 10 };
 enum { TRACEBACK_LEVELS = 40, HOOK_COUNT = 10000 };
 
 static const char state_key = 0; /* its address is the registry key */
@@ -125,10 +126,13 @@ void mx_push_traceback(lua_State *L, int idx) {
 }
 
 /* -- collecting -------------------------------------------------------------------------------------------------------
- * Lua sees 8 bytes in a userdata behind which a megabyte may lie. So the engine's live bytes are watched: when they
- * have grown by the budget since the last collection, garbage is collected. A small budget keeps the buffers in the
- * processor's cache, a large one makes collections rare: it is led so that they take about a tenth of the time,
- * whatever the script's own heap costs to mark. */
+ * Lua sees 8 bytes in a userdata behind which a megabyte may lie. So the engine's live bytes are watched. When they
+ * have grown by a budget, the collector takes a step: of what is young in generational mode, of about a cycle in
+ * incremental mode. When they have grown by a larger budget in spite of the steps, all is collected.
+ *
+ * A small budget keeps the buffers in the processor's cache, a large one makes collections rare: each is led so that
+ * marking the script's own heap takes at most an eighth of the time. Freeing does not count: an array takes as long to
+ * free late as early. */
 
 static int do_nothing(lua_State *L) {
   (void)L;
@@ -149,9 +153,9 @@ static bool may_collect(const mx_state *s, lua_State *L) {
   return !s->in_gc && lua_gc(L, LUA_GCISRUNNING) == 1 && has_room_for_finalizers(L);
 }
 
-/* A full collection. Finalizers of the user may call mlax: what the running operation has in the context is put aside.
- */
-static void collect_now(lua_State *L, mx_state *s) {
+/* A collection. step: in kilobytes, of how much Lua's collector is told; 0: all of it. True if a cycle has ended.
+ * Finalizers of the user may call mlax: what the running operation has in the context is put aside. */
+static bool collect_now(lua_State *L, mx_state *s, int step) {
   mx_ctx *c = &s->ctx;
   mx_ctx saved = *c;
   int entry = s->entry;
@@ -160,7 +164,7 @@ static void collect_now(lua_State *L, mx_state *s) {
   c->frame_base = c->frame_n;
   c->trace = NULL;
   c->axes = NULL;
-  lua_gc(L, LUA_GCCOLLECT);
+  bool ended = step ? lua_gc(L, LUA_GCSTEP, step) : lua_gc(L, LUA_GCCOLLECT) == 0;
   mx_frame_release(c, c->frame_base);
   c->error = saved.error;
   c->op = saved.op;
@@ -172,42 +176,92 @@ static void collect_now(lua_State *L, mx_state *s) {
   s->entry = entry;
   s->L = running;
   s->in_gc = false;
+  return ended;
 }
 
 static bool collect_for_memory(void *ud) { /* mx_ctx.collect */
   mx_state *s = ud;
   if (!may_collect(s, s->L)) return false;
-  collect_now(s->L, s);
+  collect_now(s->L, s, 0);
   return true;
 }
 
-static double now(void) {
+double mx_seconds(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static size_t live_bytes(const mx_state *s) { return atomic_load_explicit(&s->ctx.engine->live, memory_order_relaxed); }
+static size_t live_bytes(const mx_state *s) { return mx_live(s->ctx.engine); }
 
-/* The next collection comes one budget from here. work, pause: seconds between the last two, and in the last. */
-static void plan_collection(mx_state *s, double work, double pause) {
-  size_t live = live_bytes(s), most = live / 2 > MOST_GARBAGE ? live / 2 : MOST_GARBAGE;
-  if (pause > work / 8) s->budget += s->budget / 2;
-  else if (pause < work / 20) s->budget -= s->budget / 4;
-  if (s->budget < LEAST_GARBAGE) s->budget = LEAST_GARBAGE;
-  if (s->budget > most) s->budget = most;
-  s->ceiling = live + s->budget;
+/* *pause += seconds that the collector looks for garbage: to the first array that it frees. */
+static bool look_for_garbage(lua_State *L, mx_state *s, int step, double *pause) {
+  double start = mx_seconds();
+  s->freed = 0;
+  bool ended = collect_now(L, s, step);
+  *pause += (s->freed > 0 ? s->found : mx_seconds()) - start;
+  return ended;
 }
 
+/* Enough for a collection of young objects, or for a cycle: what Lua would wait for, at its usual pause. */
+static int step_of(lua_State *L, size_t growth) {
+  size_t kilobytes = 2 * (size_t)lua_gc(L, LUA_GCCOUNT) + (growth >> 10) + 1;
+  return kilobytes < INT_MAX / 1024 ? (int)kilobytes : INT_MAX / 1024;
+}
+
+/* The next collection comes one budget from here. */
+static void pace_start(mx_pace *p, size_t live) {
+  p->ceiling = live + p->budget;
+  p->ended = mx_seconds();
+}
+
+/* What looking for garbage takes for the script's own heap alone: the pause, seconds, grows with the garbage, too,
+ * where that no longer lies in the cache. So the best that was seen for a kilobyte counts; it is forgotten slowly. */
+static double mark_time(mx_pace *p, lua_State *L, double pause) {
+  double heap = lua_gc(L, LUA_GCCOUNT) + 1, each = pause / heap, most = p->mark + p->mark / 64;
+  p->mark = p->mark > 0 && each > most ? most : each;
+  return p->mark * heap;
+}
+
+/* mark: seconds, which may be a `share`th of the time; few: the collection came too early for much of what had grown.
+ */
+static void pace_plan(mx_pace *p, size_t live, size_t least, double work, double mark, double share, bool few) {
+  size_t most = live / 2 > MOST_GARBAGE ? live / 2 : MOST_GARBAGE;
+  if (few || mark > work / share) p->budget += p->budget / 2;
+  else if (mark < work / share / 4) p->budget -= p->budget / 4;
+  if (p->budget < least) p->budget = least;
+  if (p->budget > most) p->budget = most;
+  pace_start(p, live);
+}
+
+/* Whether what a collection freed was small: by the mean, of the bytes that had grown. */
+static bool frees_small(const mx_state *s, size_t growth) { return growth / MEAN_SMALL < (size_t)s->freed; }
+
+/* Steps have left too much: what was there for several of them, or was kept in an upvalue, is old when it becomes
+ * garbage in generational mode. Where that is a few large arrays, as the state of a training loop, cycles find them at
+ * less cost: the collector is incremental until most of what dies is small again. */
+static void collect_all(lua_State *L, mx_state *s) {
+  double work = mx_seconds() - s->all.ended, pause = 0;
+  size_t before = live_bytes(s), growth = before + s->all.budget - s->all.ceiling, enough = before - growth / 2;
+  look_for_garbage(L, s, 0, &pause);
+  bool few = live_bytes(s) > enough;
+  if (!few && !frees_small(s, growth) && lua_gc(L, LUA_GCINC, 0, 0, 0) == LUA_GCGEN) s->incremental = true;
+  pace_plan(&s->all, live_bytes(s), LEAST_GARBAGE, work, mark_time(&s->all, L, pause), 64, few);
+  pace_start(&s->young, live_bytes(s));
+}
+
+/* A cycle of Lua's that was under way takes what has been made since it began for alive: then another one follows. */
 static void collect_grown(lua_State *L, mx_state *s) {
-  double start = now(), work = start - s->collected;
-  collect_now(L, s);
-  s->collected = now();
-  plan_collection(s, work, s->collected - start);
-}
-
-static inline void collect_by_growth(lua_State *L, mx_state *s) {
-  if (live_bytes(s) >= s->ceiling && may_collect(s, L)) collect_grown(L, s);
+  double work = mx_seconds() - s->young.ended, pause = 0;
+  size_t before = live_bytes(s), growth = before + s->young.budget - s->young.ceiling, enough = before - growth / 2;
+  bool ended = look_for_garbage(L, s, step_of(L, growth), &pause);
+  if (ended && live_bytes(s) > enough) look_for_garbage(L, s, step_of(L, growth), &pause);
+  if (s->incremental && frees_small(s, growth)) {
+    lua_gc(L, LUA_GCGEN, 0, 0);
+    s->incremental = false;
+  }
+  pace_plan(&s->young, live_bytes(s), LEAST_YOUNG, work, mark_time(&s->young, L, pause), 8, live_bytes(s) > enough);
+  if (live_bytes(s) >= s->all.ceiling) collect_all(L, s);
 }
 
 /* -- enter and leave ----------------------------------------------------------------------------------------------- */
@@ -229,6 +283,7 @@ mx_ctx *mx_enter(lua_State *L, const char *op) {
   c->error_site = 0;
   if (mx_failed(c)) mx_clear(c);
   if (!c->engine || s->forks != atomic_load_explicit(&fork_count, memory_order_relaxed)) check_entry(L, s);
+  if (live_bytes(s) >= s->young.ceiling && may_collect(s, L)) collect_grown(L, s);
   return c;
 }
 
@@ -237,7 +292,6 @@ int mx_push(lua_State *L, mx_array *x) {
   mx_array **box = mx_push_box(L);
   *box = mx_retain(x);
   if (MX_STATE(L)->scopes) mx_scope_note(L, x);
-  collect_by_growth(L, MX_STATE(L));
   return 1;
 }
 
@@ -248,7 +302,6 @@ int mx_return(lua_State *L, mx_array *x) {
   mx_state *s = MX_STATE(L);
   if (s->scopes) mx_scope_note(L, x);
   if (s->ctx.frame_n > s->entry) mx_frame_release(&s->ctx, s->entry);
-  collect_by_growth(L, s);
   return 1;
 }
 
@@ -478,9 +531,10 @@ static mx_state *new_state(lua_State *L, mlax_engine *engine) {
   s->print = (mx_print_options){6, 3, 1000};
   pthread_once(&fork_once, watch_forks);
   s->forks = atomic_load(&fork_count);
-  s->budget = FIRST_GARBAGE;
-  s->ceiling = atomic_load(&engine->live) + s->budget;
-  s->collected = now();
+  s->young.budget = LEAST_YOUNG;
+  s->all.budget = LEAST_GARBAGE;
+  pace_start(&s->young, live_bytes(s));
+  pace_start(&s->all, live_bytes(s));
   return s;
 }
 

@@ -3,8 +3,6 @@
 
 #include "../device/device.h"
 
-#include <time.h>
-
 /* -- memory and threads -------------------------------------------------------------------------------------------- */
 
 static int lsystem_memory(lua_State *L) { /* -> {live=, peak=, limit=, cached=} in bytes */
@@ -219,9 +217,7 @@ static int lcore_guess(lua_State *L) {
 }
 
 static int lcore_clock(lua_State *L) { /* seconds of a clock that only goes forward */
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  lua_pushnumber(L, (double)t.tv_sec + 1e-9 * (double)t.tv_nsec);
+  lua_pushnumber(L, mx_seconds());
   return 1;
 }
 

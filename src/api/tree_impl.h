@@ -65,6 +65,7 @@ typedef struct mx_trees {
   int n_buckets, count;
   const mx_treedef *leaf, *nil, *empty; /* never collected */
   const void *module_meta;
+  int anchored; /* treedefs by the last walk: the next one makes room for as many */
 } mx_trees;
 
 static inline mx_trees *mx_trees_of(lua_State *L) { return mx_state_of(L)->trees; }

@@ -9,7 +9,7 @@
 
 static const char classes_key = 0; /* registry: metatable -> {flatten, unflatten}, weak keys */
 
-enum { PILE = 48 };
+enum { PILE = 48, MOST_ANCHORED = 64 };
 
 /* A list that grows into a userdata at a stack slot, so that an error anywhere loses nothing. */
 typedef struct def_pile {
@@ -380,8 +380,8 @@ static bool is_child(mx_walk *w, int idx) {
   return type == LUA_TTABLE && mx_holds_nodes(L, idx);
 }
 
-/* Walks the fields in order: children onto the pile, slots for all, aux values into the list at `aux`. */
-static void walk_fields(mx_walk *w, int fields, int n, int aux, const mx_segment *at) {
+/* Walks the fields in order: children onto the pile, slots for all. */
+static void walk_fields(mx_walk *w, int fields, int n, const mx_segment *at) {
   lua_State *L = w->L;
   for (int i = 1, children = 0; i <= n; i++) {
     mx_slot s = {.child = -1};
@@ -392,21 +392,35 @@ static void walk_fields(mx_walk *w, int fields, int n, int aux, const mx_segment
     if (is_child(w, lua_gettop(L))) {
       s.child = children++;
       walk_child(w, at, s.key, s.length, 0);
-    } else lua_rawseti(L, aux, i);
+    } else lua_pop(L, 1);
     push_slot(w, s);
     lua_pop(L, 1);
   }
 }
 
-/* Whether the structure that was found last still holds. */
-static bool still_holds(mx_walk *w, const mx_treedef *def, int first, int slot, int aux) {
+/* Pushes the list of the values of the slots from `slot` on that are no children. [-0, +1] */
+static int push_aux(mx_walk *w, int fields, int slot) {
+  lua_State *L = w->L;
+  int n = w->slots.n - slot;
+  lua_createtable(L, n, 0);
+  for (int i = 1; i <= n; i++) {
+    if (w->slots.at[slot + i - 1].child >= 0) continue;
+    lua_rawgeti(L, fields, i);
+    lua_rawget(L, fields);
+    lua_rawseti(L, -2, i);
+  }
+  return lua_gettop(L);
+}
+
+/* Whether the structure that was found last still holds. Aux values are as they were, but for what lies in tables. */
+static bool still_holds(mx_walk *w, const mx_treedef *def, int first, int slot, int fields) {
   int n = w->defs.n - first, n_slots = w->slots.n - slot;
   if (def->n != n || def->n_slots != n_slots) return false;
   for (int i = 0; i < n; i++)
     if (def->children[i] != w->defs.at[first + i]) return false;
   for (int i = 0; i < n_slots; i++)
     if (def->slots[i].child != w->slots.at[slot + i].child) return false;
-  return !def->tables || mx_treedef_same_aux(w->L, def, aux);
+  return !def->tables || mx_treedef_same_aux(w->L, def, push_aux(w, fields, slot));
 }
 
 static const mx_treedef *walk_module(mx_walk *w, int idx, mx_module *m, const mx_segment *at) {
@@ -415,14 +429,14 @@ static const mx_treedef *walk_module(mx_walk *w, int idx, mx_module *m, const mx
   mx_module_open(L, idx, m);
   int top = lua_gettop(L), first = w->defs.n, slot = w->slots.n;
   lua_getiuservalue(L, idx, MX_MODULE_FIELDS);
-  int n = (int)lua_rawlen(L, top + 1);
-  lua_createtable(L, n, 0);
-  walk_fields(w, top + 1, n, top + 2, at);
+  walk_fields(w, top + 1, (int)lua_rawlen(L, top + 1), at);
   const mx_treedef *def = m->def;
-  if (def && !m->changed && still_holds(w, def, first, slot, top + 2)) {
+  if (def && !m->changed && still_holds(w, def, first, slot, top + 1)) {
     lua_getiuservalue(L, idx, MX_MODULE_DEF);
     anchor_def(w);
   } else {
+    lua_settop(L, top + 1);
+    push_aux(w, top + 1, slot);
     lua_getiuservalue(L, idx, MX_MODULE_CLASS);
     def = intern(w, &(mx_node){.kind = MX_NODE_MODULE,
                                .initialized = m->initialized,
@@ -480,7 +494,7 @@ static void begin_walk(mx_walk *w, lua_State *L, int flat, int is_leaf) {
   w->flat = lua_absindex(L, flat);
   w->is_leaf = is_leaf;
   luaL_checkstack(L, 24, NULL);
-  lua_newtable(L);
+  lua_createtable(L, w->trees->anchored, 0);
   w->anchors = lua_gettop(L);
   lua_pushnil(L);
   lua_pushnil(L);
@@ -495,6 +509,7 @@ static void begin_walk(mx_walk *w, lua_State *L, int flat, int is_leaf) {
 /* Adds the root; def is alive in the anchors. */
 static int end_walk(mx_walk *w, const mx_treedef *def, int first) {
   lua_State *L = w->L;
+  w->trees->anchored = w->n_anchors < MOST_ANCHORED ? w->n_anchors : MOST_ANCHORED;
   mx_treedef_push(L, def);
   int root = mx_flat_root(L, w->flat, lua_gettop(L), first);
   lua_settop(L, w->anchors - 1);

@@ -14,7 +14,7 @@ static mx_buffer *buffer_of(mx_ctx *c, void *data, size_t bytes) {
   mx_buffer *b = mx_new(c, sizeof *b);
   if (!b) return NULL;
   atomic_init(&b->refs, 1);
-  b->engine = mx_engine_retain(c->engine);
+  b->engine = c->engine;
   b->data = data;
   b->bytes = bytes;
   return b;
@@ -34,7 +34,6 @@ void mx_buffer_release(mx_buffer *b) {
   if (b->release) b->release(b->ud);
   else mx_buffer_free(e, b->data, b->bytes);
   mx_free(e, b, sizeof *b);
-  mlax_engine_release(e);
 }
 
 /* -- make -------------------------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ typedef struct mx_aval {
 
 typedef struct mx_buffer {
   atomic_int refs;
-  mlax_engine *engine;
+  mlax_engine *engine; /* borrowed: who holds the buffer holds the engine, too */
   void *data;
   size_t bytes;              /* what was asked for */
   void (*release)(void *ud); /* of a host's memory (mlax_array_wrap); NULL: ours */

@@ -157,9 +157,19 @@ static loop *loop_to_middle(int from, int middle) {
 #define COPY(size)                                                                                                     \
   for (int64_t i = 0; i < n; i++) memcpy(dst + i * dst_stride, src + i * src_stride, size)
 
+/* One element n > 0 times: what is there is copied behind itself. */
+static void repeat(const char *src, char *dst, size_t size, size_t n) {
+  memcpy(dst, src, size);
+  for (size_t done = 1, more; done < n; done += more) {
+    more = done < n - done ? done : n - done;
+    memcpy(dst + done * size, dst, more * size);
+  }
+}
+
 /* Total: neither pointer nor stride need be a multiple of the size. */
 static void copy_strided(const char *src, int64_t src_stride, char *dst, int64_t dst_stride, size_t size, int64_t n) {
   if (src_stride == (int64_t)size && dst_stride == (int64_t)size) memcpy(dst, src, (size_t)n * size);
+  else if (src_stride == 0 && dst_stride == (int64_t)size) repeat(src, dst, size, (size_t)n);
   else if (size == 1) COPY(1);
   else if (size == 2) COPY(2);
   else if (size == 4) COPY(4);

@@ -20,14 +20,23 @@
 
 typedef struct mx_cache mx_cache; /* base/cache.c: freed buffers by size class */
 
+enum { MX_POOL_SMALL = 512, MX_POOL_STORAGE = 1024 };
+typedef struct mx_pool {   /* base/pool.c: freed small blocks; lists through their first word */
+  _Atomic uintptr_t owner; /* the thread that alone may touch the lists; 0: none yet */
+  size_t most;             /* bytes kept; 0: there is no pool */
+  _Atomic size_t kept;     /* bytes in the lists */
+  void *small[MX_POOL_SMALL / 16], *storage[MX_POOL_STORAGE / 256];
+} mx_pool;
+
 struct mlax_engine {
   atomic_int refs;
   atomic_int interrupt; /* set by mlax_interrupt, cleared when it is reported */
   long pid;             /* the process that made it: a forked child is refused */
   void *(*alloc)(void *ud, void *p, size_t old_size, size_t size, size_t align);
   void *alloc_ud;
-  _Atomic size_t live, peak, limit; /* limit 0: none */
+  _Atomic size_t live, peak, limit; /* live: with what the pool keeps; limit 0: none */
   mx_cache *cache;
+  mx_pool pool;
   int threads;
   bool blas_parallel; /* OpenBLAS may use its threads: it is the OpenMP build, and the engine has more than one of its
                          own */
@@ -125,7 +134,13 @@ bool mx_grow(mx_ctx *c, void *items, int *cap, int need, size_t item);
 void *mx_buffer_alloc(mx_ctx *c, size_t bytes);
 void mx_buffer_free(mlax_engine *e, void *p, size_t bytes);
 size_t mx_buffer_size(size_t bytes);
-void mx_cache_trim(mlax_engine *e); /* gives all cached buffers back */
+void mx_cache_trim(mlax_engine *e); /* gives all cached buffers back, and the pool's blocks */
+/* Bytes that are in use; about, where another thread owns the pool and changes it. */
+static inline size_t mx_live(const mlax_engine *e) {
+  size_t kept = atomic_load_explicit(&e->pool.kept, memory_order_relaxed);
+  size_t live = atomic_load_explicit(&e->live, memory_order_relaxed);
+  return live > kept ? live - kept : 0;
+}
 
 /* Arena: many small allocations, one release. */
 typedef struct mx_arena {

@@ -28,6 +28,22 @@ void *mx_new_raw(mx_ctx *c, size_t bytes);
 /* Counts them as live without asking: they were cached, and the limit has counted them already. */
 void mx_reserve_cached(mlax_engine *e, size_t bytes);
 
+enum { MX_SMALL_ALIGN = 16, MX_STORAGE_ALIGN = 64 };
+
+/* -- the pool (pool.c) ------------------------------------------------------------------------- */
+void mx_pool_open(mlax_engine *e, size_t cache_limit);
+/* This thread owns the pool, if nobody does. */
+void mx_pool_claim(mlax_engine *e);
+/* The bytes that a block of mx_alloc has. */
+size_t mx_pool_size(const mlax_engine *e, size_t bytes);
+/* A block of exactly this size that was given; NULL: there is none, or none for this thread. */
+void *mx_pool_take(mlax_engine *e, size_t size, bool storage);
+/* False: it is not kept. */
+bool mx_pool_give(mlax_engine *e, void *p, size_t size, bool storage);
+size_t mx_pool_bytes(const mlax_engine *e);
+void mx_pool_trim(mlax_engine *e);  /* where this thread owns it */
+void mx_pool_close(mlax_engine *e); /* of a dying engine */
+
 /* -- the cache (cache.c) ----------------------------------------------------------------------- */
 mx_cache *mx_cache_new(mlax_engine *e, size_t limit);
 void mx_cache_free(mlax_engine *e); /* of a dying engine */

@@ -13,7 +13,7 @@
 
 #include <pthread.h>
 
-enum { STORAGE_ALIGN = 64, STORAGE_STEP = 256, N_CLASS = 256 };
+enum { STORAGE_STEP = 256, N_CLASS = 256 };
 #define LEAST_LIMIT ((size_t)64 << 20)
 
 typedef struct kept {
@@ -91,7 +91,7 @@ static kept *drop_oldest(mx_cache *m, size_t most) {
 static void free_dropped(mlax_engine *e, kept *b) {
   while (b) {
     kept *next = b->older;
-    mx_raw_free(e, b, b->bytes, STORAGE_ALIGN);
+    mx_raw_free(e, b, b->bytes, MX_STORAGE_ALIGN);
     b = next;
   }
 }
@@ -99,7 +99,7 @@ static void free_dropped(mlax_engine *e, kept *b) {
 /* -- the cache --------------------------------------------------------------------------------- */
 
 mx_cache *mx_cache_new(mlax_engine *e, size_t limit) {
-  mx_cache *m = mx_raw_alloc(e, sizeof *m, STORAGE_ALIGN);
+  mx_cache *m = mx_raw_alloc(e, sizeof *m, MX_STORAGE_ALIGN);
   if (!m) return NULL;
   memset(m, 0, sizeof *m);
   m->limit = limit;
@@ -111,6 +111,7 @@ mx_cache *mx_cache_new(mlax_engine *e, size_t limit) {
 static bool is_usable(const mlax_engine *e) { return e->cache && mx_process() == e->pid; }
 
 void mx_cache_trim(mlax_engine *e) {
+  mx_pool_trim(e);
   if (!is_usable(e)) return;
   pthread_mutex_lock(&e->cache->lock);
   kept *dropped = drop_oldest(e->cache, 0);
@@ -120,7 +121,7 @@ void mx_cache_trim(mlax_engine *e) {
 
 void mx_cache_free(mlax_engine *e) {
   mx_cache_trim(e);
-  if (e->cache) mx_raw_free(e, e->cache, sizeof *e->cache, STORAGE_ALIGN);
+  if (e->cache) mx_raw_free(e, e->cache, sizeof *e->cache, MX_STORAGE_ALIGN);
   e->cache = NULL;
 }
 
@@ -148,7 +149,7 @@ static void *take_kept(mlax_engine *e, size_t size) {
 
 static void *take_fresh(mlax_engine *e, size_t size) {
   if (!mx_reserve(e, size)) return NULL;
-  void *p = mx_raw_alloc(e, size, STORAGE_ALIGN);
+  void *p = mx_raw_alloc(e, size, MX_STORAGE_ALIGN);
   if (!p) mx_unreserve(e, size);
   return p;
 }
@@ -156,7 +157,7 @@ static void *take_fresh(mlax_engine *e, size_t size) {
 static void *take_storage(mlax_engine *e, size_t size) {
   void *p = take_kept(e, size);
   if (!p) p = take_fresh(e, size);
-  if (p || !mx_cache_bytes(e)) return p;
+  if (p || !(mx_cache_bytes(e) + mx_pool_bytes(e))) return p;
   mx_cache_trim(e);
   return take_fresh(e, size);
 }
@@ -165,7 +166,8 @@ void *mx_buffer_alloc(mx_ctx *c, size_t bytes) {
   if (!mx_same_process(c)) return NULL;
   size_t size = mx_buffer_size(bytes);
   if (!size) return mx_fail_memory(c, bytes);
-  void *p = take_storage(c->engine, size);
+  void *p = mx_pool_take(c->engine, size, true);
+  if (!p) p = take_storage(c->engine, size);
   if (!p && mx_collect(c)) p = take_storage(c->engine, size);
   return p ? p : mx_fail_memory(c, size);
 }
@@ -173,9 +175,11 @@ void *mx_buffer_alloc(mx_ctx *c, size_t bytes) {
 void mx_buffer_free(mlax_engine *e, void *p, size_t bytes) {
   if (!p) return;
   mx_cache *m = e->cache;
-  size_t size = mx_buffer_size(bytes), limit = limit_of(e);
+  size_t size = mx_buffer_size(bytes), limit;
+  if (mx_pool_give(e, p, size, true)) return;
+  limit = limit_of(e);
   if (size > limit || !is_usable(e)) {
-    mx_raw_free(e, p, size, STORAGE_ALIGN);
+    mx_raw_free(e, p, size, MX_STORAGE_ALIGN);
     mx_unreserve(e, size);
     return;
   }

@@ -71,6 +71,7 @@ mlax_status mlax_engine_new(const mlax_options *options, mlax_engine **engine, m
   if (e) {
     memcpy(e, &start, sizeof *e);
     e->cache = mx_cache_new(e, o.cache_limit);
+    mx_pool_open(e, o.cache_limit);
   }
   if (!e || !e->cache) {
     mx_raw_free(&start, e, sizeof *e, _Alignof(mlax_engine));
@@ -88,6 +89,7 @@ mlax_engine *mx_engine_retain(mlax_engine *e) {
 
 void mlax_engine_release(mlax_engine *e) {
   if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) > 1) return;
+  mx_pool_close(e);
   mx_cache_free(e);
   mlax_engine last = *e;
   mx_raw_free(&last, e, sizeof *e, _Alignof(mlax_engine));
@@ -98,13 +100,15 @@ void mlax_interrupt(mlax_engine *e) { atomic_store(&e->interrupt, 1); }
 int mlax_abi(void) { return MLAX_ABI; }
 
 void mlax_memory(mlax_engine *e, mlax_memory_info *info) {
-  *info = (mlax_memory_info){atomic_load(&e->live), mx_cache_bytes(e), atomic_load(&e->peak), atomic_load(&e->limit)};
+  *info = (mlax_memory_info){mx_live(e), mx_cache_bytes(e) + mx_pool_bytes(e), atomic_load(&e->peak),
+                             atomic_load(&e->limit)};
 }
 
 /* -- contexts ---------------------------------------------------------------------------------- */
 
 bool mx_ctx_init(mx_ctx *c, mlax_engine *engine) {
   *c = (mx_ctx){.engine = mx_engine_retain(engine)};
+  mx_pool_claim(engine);
   return true;
 }
 

@@ -1,6 +1,7 @@
 /* memory.c: the allocator under everything, and the count of what is in use.
  *
- *     limit >= live + cached        live: what the engine's users hold      cached: freed array storage (cache.c)
+ *     limit >= live + cached        live: what the engine's users hold, and freed small blocks (pool.c)
+ *                                   cached: freed array storage (cache.c)
  *
  * The count is taken before the memory and given back after it, so that the limit holds at every moment in every
  * thread.
@@ -10,13 +11,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { SMALL_ALIGN = 16, STORAGE_ALIGN = 64 };
 #define HUGE_PAGE ((size_t)2 << 20)
 #define PAGE      ((size_t)4096)
 
 /* -- the default allocator --------------------------------------------------------------------- */
 
-static bool is_mapped(size_t size, size_t align) { return size >= HUGE_PAGE && align >= STORAGE_ALIGN; }
+static bool is_mapped(size_t size, size_t align) { return size >= HUGE_PAGE && align >= MX_STORAGE_ALIGN; }
 static size_t round_up(size_t size, size_t step) { return (size + step - 1) / step * step; }
 
 /* Mapped memory that starts on a huge page: a fault costs 2.5 us for each 4 KiB page, or once for 2 MiB. */
@@ -40,7 +40,7 @@ static void *map_pages(size_t size) {
 static void *get_block(size_t size, size_t align) {
   void *p;
   if (is_mapped(size, align)) return map_pages(size);
-  if (align <= SMALL_ALIGN) return malloc(size);
+  if (align <= MX_SMALL_ALIGN) return malloc(size);
   return posix_memalign(&p, align, size) == 0 ? p : NULL;
 }
 
@@ -53,7 +53,7 @@ void *mx_default_alloc(void *ud, void *p, size_t old_size, size_t size, size_t a
   (void)ud;
   if (!size) return put_block(p, old_size, align), NULL;
   if (!p) return get_block(size, align);
-  if (align <= SMALL_ALIGN) return realloc(p, size);
+  if (align <= MX_SMALL_ALIGN) return realloc(p, size);
   void *q = get_block(size, align);
   if (!q) return NULL;
   memcpy(q, p, old_size < size ? old_size : size);
@@ -93,13 +93,11 @@ void mx_reserve_cached(mlax_engine *e, size_t bytes) { raise_peak(e, atomic_fetc
 
 /* -- small things ------------------------------------------------------------------------------ */
 
-static size_t at_least_one(size_t bytes) { return bytes ? bytes : 1; }
-
 /* Grows or makes a block of `old` bytes (p NULL: 0), counted; on failure all is as before. */
 static void *take(mlax_engine *e, void *p, size_t old, size_t bytes) {
   size_t more = bytes > old ? bytes - old : 0;
   if (!mx_reserve(e, more)) return NULL;
-  void *q = e->alloc(e->alloc_ud, p, old, bytes, SMALL_ALIGN);
+  void *q = e->alloc(e->alloc_ud, p, old, bytes, MX_SMALL_ALIGN);
   if (!q) mx_unreserve(e, more);
   else if (old > bytes) mx_unreserve(e, old - bytes);
   return q;
@@ -107,12 +105,16 @@ static void *take(mlax_engine *e, void *p, size_t old, size_t bytes) {
 
 static void *take_or_trim(mlax_engine *e, void *p, size_t old, size_t bytes) {
   void *q = take(e, p, old, bytes);
-  if (q || !mx_cache_bytes(e)) return q;
+  if (q || !(mx_cache_bytes(e) + mx_pool_bytes(e))) return q;
   mx_cache_trim(e);
   return take(e, p, old, bytes);
 }
 
-void *mx_alloc(mlax_engine *e, size_t bytes) { return take_or_trim(e, NULL, 0, at_least_one(bytes)); }
+void *mx_alloc(mlax_engine *e, size_t bytes) {
+  size_t size = mx_pool_size(e, bytes);
+  void *p = mx_pool_take(e, size, false);
+  return p ? p : take_or_trim(e, NULL, 0, size);
+}
 
 void *mx_calloc(mlax_engine *e, size_t bytes) {
   void *p = mx_alloc(e, bytes);
@@ -120,13 +122,14 @@ void *mx_calloc(mlax_engine *e, size_t bytes) {
 }
 
 void *mx_realloc(mlax_engine *e, void *p, size_t old_bytes, size_t bytes) {
-  return p ? take_or_trim(e, p, at_least_one(old_bytes), at_least_one(bytes)) : mx_alloc(e, bytes);
+  return p ? take_or_trim(e, p, mx_pool_size(e, old_bytes), mx_pool_size(e, bytes)) : mx_alloc(e, bytes);
 }
 
 void mx_free(mlax_engine *e, void *p, size_t bytes) {
-  if (!p) return;
-  mx_raw_free(e, p, at_least_one(bytes), SMALL_ALIGN);
-  mx_unreserve(e, at_least_one(bytes));
+  size_t size = mx_pool_size(e, bytes);
+  if (!p || mx_pool_give(e, p, size, false)) return;
+  mx_raw_free(e, p, size, MX_SMALL_ALIGN);
+  mx_unreserve(e, size);
 }
 
 bool mx_collect(mx_ctx *c) {
@@ -182,16 +185,16 @@ struct mx_block {
 static struct mx_block *block_new(mx_ctx *c, const struct mx_block *before, size_t bytes) {
   size_t size = before ? 2 * before->bytes : FIRST_BLOCK, need;
   if (size > LAST_BLOCK) size = LAST_BLOCK;
-  if (!mx_add_size(bytes, round_up(sizeof(struct mx_block), SMALL_ALIGN), &need)) return mx_fail_memory(c, bytes);
+  if (!mx_add_size(bytes, round_up(sizeof(struct mx_block), MX_SMALL_ALIGN), &need)) return mx_fail_memory(c, bytes);
   if (size < need) size = need;
   struct mx_block *b = mx_new(c, size);
-  if (b) *b = (struct mx_block){NULL, size, round_up(sizeof *b, SMALL_ALIGN)};
+  if (b) *b = (struct mx_block){NULL, size, round_up(sizeof *b, MX_SMALL_ALIGN)};
   return b;
 }
 
 void *mx_arena_alloc(mx_ctx *c, mx_arena *a, size_t bytes) {
   if (bytes > PTRDIFF_MAX) return mx_fail_memory(c, bytes);
-  bytes = round_up(at_least_one(bytes), SMALL_ALIGN);
+  bytes = round_up(bytes ? bytes : 1, MX_SMALL_ALIGN);
   struct mx_block *b = a->block;
   if (!b || b->bytes - b->used < bytes) {
     b = block_new(c, a->block, bytes);

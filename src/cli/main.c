@@ -193,6 +193,7 @@ static int main_protected(lua_State *L) {
   const command *o = lua_touserdata(L, 1);
   luaL_checkversion(L);
   luaL_openlibs(L);
+  lua_gc(L, LUA_GCGEN, 0, 0); /* as in the lua program */
   mlax_attach(L, running_engine);
   mx_state_of(L)->hosted = false; /* the program is its own host */
   mx_embedded_install(L);

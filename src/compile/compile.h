@@ -17,7 +17,9 @@ typedef struct mx_plan mx_plan;
 
 /* ORDER passes (optimize.c) */
 #define MX_PASSES(X)                                                                                                   \
-  X(inline) X(simplify) X(layout) X(reassociate) X(sink) X(fold) X(cse) X(hoist) X(recompute) X(fusion) X(in_place)
+  X(inline)                                                                                                            \
+  X(simplify)                                                                                                          \
+  X(layout) X(reassociate) X(sink) X(fold) X(cse) X(hoist) X(recompute) X(fusion) X(epilogue) X(schedule) X(in_place)
 typedef enum {
 #define MX_PASS(name) MX_PASS_##name,
   MX_PASSES(MX_PASS)

@@ -24,7 +24,8 @@ static void free_operands(mx_ctx *c, operands *o) {
   mx_arena_release(&o->memory);
 }
 
-/* Two sets of buffers for the carry, written in turn. */
+/* Two sets of buffers for the carry, written in turn. What a step may write where the step before did lies in the
+ * result in both. */
 typedef struct carry {
   char **set[2];
   char *block;
@@ -33,18 +34,20 @@ typedef struct carry {
 
 static size_t padded(const mx_aval *a) { return (mx_nbytes(a) + 255) / 256 * 256 + 256; }
 
-static bool take_carry(mx_ctx *c, mx_arena *memory, const mx_program *p, int first, int n, carry *r) {
+/* The carry are the body's inputs from `first` on, and its first results. */
+static bool take_carry(mx_ctx *c, mx_arena *memory, const mx_plan *body, int first, int n, const mx_tensor *out,
+                       carry *r) {
   *r = (carry){0};
-  for (int i = 0; i < n; i++) r->bytes += 2 * padded(p->avals[first + i]);
-  r->set[0] = mx_arena_alloc(c, memory, (size_t)(n + 1) * sizeof(char *));
-  r->set[1] = mx_arena_alloc(c, memory, (size_t)(n + 1) * sizeof(char *));
-  if (!r->set[0] || !r->set[1] || (n && !(r->block = mx_scratch(c, r->bytes)))) return false;
+  for (int s = 0; s < 2; s++)
+    if (!(r->set[s] = mx_arena_alloc(c, memory, (size_t)(n + 1) * sizeof(char *)))) return false;
+  for (int i = 0; i < n; i++)
+    if (mx_plan_may_take(body, i, first + i)) r->set[0][i] = r->set[1][i] = out[i].data;
+    else r->bytes += 2 * padded(out[i].aval);
+  if (r->bytes && !(r->block = mx_scratch(c, r->bytes))) return false;
   char *at = r->block;
   for (int s = 0; s < 2; s++)
-    for (int i = 0; i < n; i++) {
-      r->set[s][i] = at;
-      at += padded(p->avals[first + i]);
-    }
+    for (int i = 0; i < n; i++)
+      if (r->set[s][i] != out[i].data) r->set[s][i] = at, at += padded(out[i].aval);
   return true;
 }
 
@@ -91,7 +94,7 @@ static bool scan_kernel(mx_ctx *c, const mx_kernel_args *k) {
                 .reverse = k->p->scan.reverse};
   operands o = {0};
   carry r = {0};
-  bool ok = s.plan && take_operands(c, k, &o) && take_carry(c, &o.memory, body, s.n_const, s.n_carry, &r);
+  bool ok = s.plan && take_operands(c, k, &o) && take_carry(c, &o.memory, s.plan, s.n_const, s.n_carry, k->out, &r);
   if (ok) {
     s.in = mx_arena_alloc(c, &o.memory, (size_t)(k->n_in + 1) * sizeof *s.in);
     s.out = mx_arena_alloc(c, &o.memory, (size_t)(k->n_out + 1) * sizeof *s.out);
@@ -104,12 +107,11 @@ static bool scan_kernel(mx_ctx *c, const mx_kernel_args *k) {
 
 /* -- while --------------------------------------------------------------------------------------------------------- */
 
-static bool run_loop(mx_ctx *c, const mx_kernel_args *k, const operands *o, const carry *r, char **in_cond,
-                     char **in_body) {
-  mx_programs *l = k->p->loop.of;
+static bool run_loop(mx_ctx *c, const mx_kernel_args *k, mx_plan *body, const operands *o, const carry *r,
+                     char **in_cond, char **in_body) {
   int n_cond = (int)k->p->loop.n_const[0], n_body = (int)k->p->loop.n_const[1], n = k->n_out;
-  mx_plan *cond = mx_plan_of(c, l->items[0]), *body = mx_plan_of(c, l->items[1]);
-  if (!cond || !body) return false;
+  mx_plan *cond = mx_plan_of(c, k->p->loop.of->items[0]);
+  if (!cond) return false;
   memcpy(in_cond, o->data, (size_t)n_cond * sizeof *in_cond);
   memcpy(in_body, o->data + n_cond, (size_t)n_body * sizeof *in_body);
   char *const *now = o->data + n_cond + n_body;
@@ -123,7 +125,8 @@ static bool run_loop(mx_ctx *c, const mx_kernel_args *k, const operands *o, cons
     if (!mx_plan_call(c, body, in_body, r->set[step & 1])) return false;
     now = r->set[step & 1];
   }
-  for (int i = 0; i < n; i++) memcpy(k->out[i].data, now[i], mx_nbytes(k->out[i].aval));
+  for (int i = 0; i < n; i++)
+    if (now[i] != k->out[i].data) memcpy(k->out[i].data, now[i], mx_nbytes(k->out[i].aval));
   return true;
 }
 
@@ -131,10 +134,11 @@ static bool loop_kernel(mx_ctx *c, const mx_kernel_args *k) {
   operands o = {0};
   carry r = {0};
   int n_body = (int)k->p->loop.n_const[1];
-  bool ok = take_operands(c, k, &o) && take_carry(c, &o.memory, k->p->loop.of->items[1], n_body, k->n_out, &r);
+  mx_plan *body = mx_plan_of(c, k->p->loop.of->items[1]);
+  bool ok = body && take_operands(c, k, &o) && take_carry(c, &o.memory, body, n_body, k->n_out, k->out, &r);
   char **in_cond = ok ? mx_arena_alloc(c, &o.memory, (size_t)(k->n_in + 1) * sizeof *in_cond) : NULL;
   char **in_body = in_cond ? mx_arena_alloc(c, &o.memory, (size_t)(k->n_in + 1) * sizeof *in_body) : NULL;
-  ok = in_body && run_loop(c, k, &o, &r, in_cond, in_body);
+  ok = in_body && run_loop(c, k, body, &o, &r, in_cond, in_body);
   if (r.block) mx_scratch_free(c, r.block, r.bytes);
   free_operands(c, &o);
   return ok;

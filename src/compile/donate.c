@@ -1,4 +1,4 @@
-/* donate.c: results in the memory of inputs that the caller gives away. */
+/* donate.c: results in the memory of inputs that the caller, or the step of a loop before, gives away. */
 #include "plan_impl.h"
 
 static bool is_result(const mx_plan *p, int input) {
@@ -9,18 +9,14 @@ static bool is_result(const mx_plan *p, int input) {
   return false;
 }
 
-/* Whether the step that writes `result` is the last to read `input`, and code that reads each element before. */
+/* Whether the step that writes `result` is the last to read `input`, and reads each element before. */
 static bool written_in_place(const mx_plan *p, const mx_step *s, int32_t result, int32_t input) {
   const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
-  for (int k = 0; s->code && k < s->n_out; k++) {
+  for (int k = 0; k < s->n_out; k++) {
     if (p->slots[out[k]].root != result) continue;
-    for (int j = 0; j < s->n_in; j++) {
-      const mx_slot *operand = &p->slots[in[j]];
-      bool whole =
-          operand->contiguous && operand->offset == 0 && mx_nbytes(p->program->avals[in[j]]) == p->roots[input].bytes;
-      if (operand->root == input && (!whole || !mx_code_in_place(s->code, k, j))) return false;
-    }
-    return true;
+    for (int j = 0; j < s->n_in; j++)
+      if (p->slots[in[j]].root == input && (!mx_plan_is_whole(p, in[j]) || !mx_step_in_place(p, s, k, j))) return false;
+    return mx_plan_is_whole(p, out[k]);
   }
   return false;
 }
@@ -29,6 +25,12 @@ static bool may_take(const mx_plan *p, int32_t result, int32_t input) {
   const mx_root *to = &p->roots[result], *from = &p->roots[input];
   if (to->bytes != from->bytes || from->last > to->first) return false;
   return from->last < to->first || written_in_place(p, &p->steps[to->first], result, input);
+}
+
+bool mx_plan_may_take(const mx_plan *p, int k, int v) {
+  int32_t root = p->slots[p->program->outs[k]].root;
+  const mx_root *r = &p->roots[root];
+  return r->place == MX_AT_RESULT && p->direct[r->index] == k && !is_result(p, v) && may_take(p, root, v);
 }
 
 bool mx_plan_donate(mx_ctx *c, mx_plan *p, const bool *donated) {

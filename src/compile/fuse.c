@@ -8,7 +8,8 @@
  * of those, repeated over their rows, may join again: a softmax or a layer norm is one pass over rows.
  *
  * Equations are taken in order; each joins the groups of its operands where that makes no cycle: no way from the union
- * through an equation outside back into it. Then the groups are put in order, each as early as its last equation asks.
+ * through an equation outside back into it. Then the groups are put in order, each as early as its last equation asks,
+ * and take in the products that they read (epilogue.c).
  */
 #include "plan_impl.h"
 
@@ -273,6 +274,7 @@ static void emit(fusing *f, int32_t g) {
   qsort(o->eqns + first, (size_t)(o->n_eqn - first), sizeof *o->eqns, by_number);
   o->elements[o->n_group] = f->elements[g];
   o->cols[o->n_group] = f->cols[g];
+  o->head[o->n_group] = -1;
   o->ends[o->n_group++] = o->n_eqn;
 }
 
@@ -303,6 +305,8 @@ static void put_in_order(fusing *f) {
   f->stamp++;
   for (int32_t i = 0; i < f->p->n_eqn; i++)
     if (--f->size[f->group[i]] == 0 && f->seen[f->group[i]] != f->stamp) emit_with_needs(f, f->group[i]);
+  for (int32_t g = 0, k = 0; g < f->f->n_group; g++)
+    for (; k < f->f->ends[g]; k++) f->group[f->f->eqns[k]] = g; /* by its place, from now on */
 }
 
 /* -- the pass ------------------------------------------------------------------------------------------------------ */
@@ -311,10 +315,10 @@ static void put_in_order(fusing *f) {
 static void find_uses(fusing *f) {
   const mx_program *p = f->p;
   int32_t ordered = -1, total = 0;
-  for (int32_t v = 0; v < p->n_var; v++) f->producer[v] = f->reader[v] = -1;
+  mx_program_uses(p, NULL, f->producer);
+  for (int32_t v = 0; v < p->n_var; v++) f->reader[v] = -1;
   for (int32_t i = 0; i < p->n_eqn; i++) {
     const mx_eqn *e = &p->eqns[i];
-    for (int k = 0; k < e->n_out; k++) f->producer[e->out + k] = i;
     for (int k = 0; k < e->n_in; k++)
       if (f->producer[e->in[k]] >= 0) f->use_start[f->producer[e->in[k]] + 1]++;
     f->ordered_before[i] = mx_eqn_is_ordered(e) ? ordered : -1;
@@ -352,7 +356,8 @@ static bool reserve(fusing *f, mx_arena *memory, mx_arena *keep) {
              {&f->seen, n, memory},
              {&f->stack, operands, memory},
              {&f->f->eqns, n, keep},
-             {&f->f->ends, n, keep}};
+             {&f->f->ends, n, keep},
+             {&f->f->head, n, keep}};
   for (size_t k = 0; k < sizeof all / sizeof *all; k++)
     if (!(*all[k].to = mx_arena_alloc(f->c, all[k].from, all[k].n * sizeof(int32_t)))) return false;
   int64_t **wide[] = {&f->elements, &f->cols, &f->f->elements, &f->f->cols};
@@ -372,7 +377,7 @@ static void find_outside_uses(fusing *f) {
     }
 }
 
-bool mx_fuse(mx_ctx *c, const mx_program *p, bool join_groups, mx_arena *keep, mx_fusion *out) {
+bool mx_fuse(mx_ctx *c, const mx_program *p, bool joined, bool headed, mx_arena *keep, mx_fusion *out) {
   mx_arena memory = {.engine = c->engine};
   fusing f = {.c = c, .p = p, .f = out};
   *out = (mx_fusion){0};
@@ -383,11 +388,12 @@ bool mx_fuse(mx_ctx *c, const mx_program *p, bool join_groups, mx_arena *keep, m
     for (int32_t i = 0; i < p->n_eqn; i++) f.group[i] = -1;
     for (int32_t i = 0; i < p->n_eqn; i++) {
       start_group(&f, i);
-      if (join_groups) join_operands(&f, i);
-      if (join_groups) join_readers(&f, i);
+      if (joined) join_operands(&f, i);
+      if (joined) join_readers(&f, i);
     }
-    find_outside_uses(&f);
     put_in_order(&f);
+    if (headed) mx_fuse_products(p, out, f.producer, f.group, f.reader);
+    find_outside_uses(&f);
   }
   mx_arena_release(&memory);
   return ok;

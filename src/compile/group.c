@@ -1,9 +1,13 @@
-/* group.c: a group of elementwise equations as one step: which values it reads, the code, which values it writes. */
+/* group.c: a group of elementwise equations as one step: which values it reads, the code, which values it writes. Where
+ * it has a head, a product whose result it reads, that is part of the step. */
 #include "plan_impl.h"
 
 #include <stdio.h>
 
-enum { MAX_GROUP = 64 };
+enum {
+  MAX_GROUP = 64,
+  MOST_NS = 4 /* for an element, of code behind a product */
+};
 
 typedef struct operand {
   int32_t var;
@@ -14,8 +18,9 @@ typedef struct grouping {
   mx_ctx *c;
   mx_plan *p;
   const mx_fusion *f;
-  const int32_t *members; /* those that compute, in order */
+  const int32_t *members; /* those that compute, in order, but the head */
   int n;
+  const mx_eqn *head; /* NULL: there is none */
   int64_t elements, cols;
   operand operands[3 * MAX_GROUP];
   int n_operands;
@@ -55,7 +60,22 @@ static const mx_aval *shape_read(const grouping *g, const mx_eqn *e, int k) {
   return aval(g, mx_cpu_folds(e->prim, aval(g, e->in[0])->dtype) ? e->in[k] : e->out);
 }
 
+/* Whether v is what the head makes, or a view of that. */
+static bool is_product(const grouping *g, int32_t v) {
+  return g->head && g->p->slots[v].strides && g->p->slots[v].root == g->p->slots[g->head->out].root;
+}
+
+/* What the head makes comes first. */
+static void find_product(grouping *g) {
+  for (int i = 0; g->head && i < g->n; i++) {
+    const mx_eqn *e = member(g, i);
+    for (int k = 0; k < e->n_in; k++)
+      if (member_of(g, e->in[k]) < 0 && is_product(g, e->in[k])) add_operand(g, e->in[k], shape_read(g, e, k));
+  }
+}
+
 static void find_operands(grouping *g) {
+  find_product(g);
   for (int i = 0; i < g->n; i++) {
     const mx_eqn *e = member(g, i);
     for (int k = 0; k < e->n_in; k++)
@@ -131,17 +151,36 @@ static mx_code *keep_code(const grouping *g) {
   return ok ? to : NULL;
 }
 
-/* One value may be several variables: those behind the first are views of it. */
-static bool add_results(grouping *g) {
+/* Whether nothing but the code reads what the head makes. */
+static bool passes_product(const grouping *g, const int32_t *all, int n) {
+  for (int i = 0; i < n; i++) {
+    int32_t v = g->p->program->eqns[all[i]].out;
+    if (member_of(g, v) < 0 && is_product(g, v) && g->f->used_outside[v]) return false;
+  }
+  return g->head != NULL;
+}
+
+/* Whether result k may lie where the product lies, which nothing else reads then. */
+static bool may_lie_there(const grouping *g, int k) {
+  const mx_code *code = &g->coder.code;
+  bool alone = g->n_operands == 1 || !is_product(g, g->operands[1].var);
+  return alone && (g->p->passes_off >> MX_PASS_in_place & 1) == 0 && mx_code_in_place(code, k, 0);
+}
+
+/* One value may be several variables: those behind the first are views of it. passes: the product is the code's. */
+static bool add_results(grouping *g, bool passes) {
   mx_plan *p = g->p;
-  for (int i = 0; i < g->n; i++) {
+  for (int i = 0, k = 0; i < g->n; i++) {
     int32_t v = member(g, i)->out;
     if (!g->f->used_outside[v]) continue;
     int first = first_with(g, i);
-    int32_t root = first == i ? mx_plan_root(p, MX_AT_ARENA, 0, mx_nbytes(aval(g, v)), p->n_steps)
-                              : p->slots[member(g, first)->out].root;
+    bool there = first == i && passes && may_lie_there(g, k);
+    int32_t root = first < i ? p->slots[member(g, first)->out].root
+                   : there   ? p->slots[g->head->out].root
+                             : mx_plan_root(p, MX_AT_ARENA, 0, mx_nbytes(aval(g, v)), p->n_steps);
     if (!mx_plan_slot(g->c, p, v, root, 0, NULL)) return false;
-    if (first == i) p->tensor_vars[p->n_tensors++] = v;
+    if (first == i) p->tensor_vars[p->n_tensors++] = v, k++;
+    passes &= !there;
   }
   return true;
 }
@@ -152,8 +191,8 @@ enum { LABEL_NAMES = 4, LABEL_BYTES = 160 };
 static const char *label_of(const grouping *g) {
   char *label = mx_arena_alloc(g->c, &g->p->memory, LABEL_BYTES);
   int count = 0, n = 0;
-  for (int i = 0; label && i < g->n; i++) {
-    const mx_eqn *e = member(g, i);
+  for (int i = g->head ? -1 : 0; label && i < g->n; i++) {
+    const mx_eqn *e = i < 0 ? g->head : member(g, i);
     if (mx_eqn_is_alias(g->p->program, e) || count++ >= LABEL_NAMES) continue;
     n += snprintf(label + n, LABEL_BYTES - (size_t)n, "%s%.30s", count > 1 ? "+" : "", e->prim->name);
   }
@@ -163,8 +202,8 @@ static const char *label_of(const grouping *g) {
 
 static double flops_of(const grouping *g) {
   double sum = 0;
-  for (int i = 0; i < g->n; i++) {
-    const mx_eqn *e = member(g, i);
+  for (int i = g->head ? -1 : 0; i < g->n; i++) {
+    const mx_eqn *e = i < 0 ? g->head : member(g, i);
     const mx_aval *in[3] = {0};
     for (int k = 0; k < e->n_in; k++) in[k] = aval(g, e->in[k]);
     mx_op o = {
@@ -174,30 +213,46 @@ static double flops_of(const grouping *g) {
   return sum;
 }
 
-static bool add_step(grouping *g) {
+/* The kernel of the step's head, what it reads and what it makes. */
+static bool add_head(grouping *g, mx_step *s) {
+  mx_plan *p = g->p;
+  s->head = g->head;
+  s->kernel = mx_cpu.kernels[g->head->prim->id];
+  p->tensor_vars[p->n_tensors++] = g->head->out; /* behind the results */
+  return mx_plan_prepare(g->c, p, s);
+}
+
+/* all: the members, with views and the head. */
+static bool add_step(grouping *g, const int32_t *all, int n_all) {
   mx_plan *p = g->p;
   mx_step *s = &p->steps[p->n_steps];
   *s = (mx_step){.code = keep_code(g), .eqn = member(g, g->n - 1), .tensors = p->n_tensors};
-  s->n_in = g->n_operands;
+  s->n_in = g->n_operands + (g->head ? g->head->n_in : 0);
   s->n_out = g->coder.code.n_out;
   s->label = label_of(g);
   s->flops = flops_of(g);
+  s->passes = passes_product(g, all, n_all);
   if (!s->code || !s->label) return false;
   for (int k = 0; k < g->n_operands; k++) p->tensor_vars[p->n_tensors++] = g->operands[k].var;
-  if (!add_results(g)) return false;
+  for (int k = 0; g->head && k < g->head->n_in; k++) p->tensor_vars[p->n_tensors++] = g->head->in[k];
+  for (int i = 0; i < n_all; i++)
+    if (is_product(g, p->program->eqns[all[i]].out)) p->step_of[all[i]] = p->n_steps;
+  if (!add_results(g, s->passes) || (g->head && !add_head(g, s))) return false;
   for (int i = 0; i < g->n; i++) p->step_of[g->members[i]] = p->n_steps;
-  p->labels[p->n_steps] = g->n > 1 ? s->label : NULL;
+  p->labels[p->n_steps] = g->n > 1 || g->head ? s->label : NULL;
   p->n_steps++;
   return true;
 }
 
 /* Aliases of what lies outside are views and not part of the pass; they come first. The rest is packed to the front. */
-static bool add_views(mx_ctx *c, mx_plan *p, const int32_t *members, int n, int32_t *rest, int *n_rest) {
+static bool add_views(mx_ctx *c, mx_plan *p, const int32_t *members, int n, int32_t head, int32_t *rest, int *n_rest) {
   const mx_program *program = p->program;
   *n_rest = 0;
+  if (head >= 0 && !mx_plan_results(c, p, &program->eqns[head])) return false;
   for (int i = 0; i < n; i++) {
     const mx_eqn *e = &program->eqns[members[i]];
     bool inside = false;
+    if (members[i] == head) continue;
     for (int j = 0; j < *n_rest; j++) inside |= program->eqns[rest[j]].out == e->in[0];
     if (inside || !mx_eqn_is_alias(program, e)) rest[(*n_rest)++] = members[i];
     else if (!mx_plan_equation(c, p, e)) return false;
@@ -227,11 +282,15 @@ static bool has_row_values(const grouping *g) {
   return false;
 }
 
+/* Code that takes long hides the way through memory, and wants to be cut for the threads by itself. */
+static bool is_cheap(const mx_code *code) { return code->ns <= MOST_NS; }
+
 bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
-  int first = group ? f->ends[group - 1] : 0;
-  int32_t rest[MAX_GROUP];
+  int first = group ? f->ends[group - 1] : 0, n = f->ends[group] - first;
+  int32_t rest[MAX_GROUP], head = f->head[group];
   grouping g = {.c = c, .p = p, .f = f, .members = rest, .elements = f->elements[group], .cols = f->cols[group]};
-  if (!add_views(c, p, f->eqns + first, f->ends[group] - first, rest, &g.n)) return false;
+  g.head = head >= 0 ? &p->program->eqns[head] : NULL;
+  if (!add_views(c, p, f->eqns + first, n, head, rest, &g.n)) return false;
   if (g.n == 0) return true;
   if (g.n == 1 && !mx_cpu_is_elementwise(member(&g, 0)->prim)) return mx_plan_equation(c, p, member(&g, 0));
   bool fits = find_cols(&g);
@@ -241,5 +300,9 @@ bool mx_plan_group(mx_ctx *c, mx_plan *p, const mx_fusion *f, int group) {
   write_code(&g);
   mark_results(&g);
   fits = fits && mx_coder_finish(&g.coder, g.elements) && g.n_operands <= MX_MAX_OPERANDS;
-  return fits ? add_step(&g) : add_singly(c, p, rest, g.n);
+  if (g.head && !(fits && is_cheap(&g.coder.code))) {
+    if (!mx_plan_kernel(c, p, g.head)) return false;
+    g.head = NULL;
+  }
+  return fits ? add_step(&g, f->eqns + first, n) : add_singly(c, p, rest, g.n);
 }

@@ -10,11 +10,12 @@ enum { MOST_BYTES = 64 << 20 }; /* of an operand of such a product, for all step
 
 typedef struct scanning {
   mx_hoisting h;
-  int32_t *product; /* by carry: the equation of the product that is added to it and does nothing else, or -1 */
-  bool *gone;       /* by input of the body: a carry with such a product */
-  bool *stays;      /* by variable: such a product */
-  bool *wanted;     /* by variable: an operand of one */
-  int32_t *outs;    /* variables that are left as results: carry, ys */
+  int32_t *readers, *maker; /* by variable: how often it is read; the equation that makes it, or -1 */
+  int32_t *product;         /* by carry: the equation of the product that is added to it and does nothing else, or -1 */
+  bool *gone;               /* by input of the body: a carry with such a product */
+  bool *stays;              /* by variable: such a product */
+  bool *wanted;             /* by variable: an operand of one */
+  int32_t *outs;            /* variables that are left as results: carry, ys */
   int n_outs, n_carry;
   int32_t *place; /* by variable: which of them it is as a y, + 1; 0: none */
   int32_t *known; /* by result of the scan: the variable that it was found to be, or -1 */
@@ -25,25 +26,6 @@ static void *take(scanning *s, int n, size_t item) {
 }
 
 /* -- sums of products ---------------------------------------------------------------------------------------------- */
-
-/* What is found out about the variables of the body: how often each is read, and who makes it. */
-typedef struct uses {
-  int32_t *readers, *maker;
-} uses;
-
-static bool find_uses(scanning *s, uses *u) {
-  const mx_program *p = s->h.body.p;
-  u->readers = take(s, p->n_var, sizeof *u->readers);
-  u->maker = take(s, p->n_var, sizeof *u->maker);
-  if (!u->readers || !u->maker) return false;
-  for (int v = 0; v < p->n_var; v++) u->maker[v] = -1;
-  for (int i = 0; i < p->n_eqn; i++) {
-    for (int k = 0; k < p->eqns[i].n_out; k++) u->maker[p->eqns[i].out + k] = i;
-    for (int k = 0; k < p->eqns[i].n_in; k++) u->readers[p->eqns[i].in[k]]++;
-  }
-  for (int k = 0; k < p->n_out; k++) u->readers[p->outs[k]]++;
-  return true;
-}
 
 /* An operand for all steps takes less memory than the sum would be moved at each, and is not too large. */
 static bool may_wait(const scanning *s, const mx_eqn *dot) {
@@ -59,27 +41,29 @@ static bool may_wait(const scanning *s, const mx_eqn *dot) {
 }
 
 /* carry' = carry + product, where nobody else reads any of the three. */
-static int32_t product_of(const scanning *s, const uses *u, int k) {
+static int32_t product_of(const scanning *s, int k) {
   const mx_program *p = s->h.body.p;
-  int32_t in = s->h.body.n_const + k, out = p->outs[k], add = u->maker[out];
-  if (add < 0 || p->eqns[add].prim->id != MX_PRIM_add || u->readers[out] != 1 || u->readers[in] != 1) return -1;
+  int32_t in = s->h.body.n_const + k, out = p->outs[k], add = s->maker[out];
+  if (add < 0 || p->eqns[add].prim->id != MX_PRIM_add || s->readers[out] != 1 || s->readers[in] != 1) return -1;
   const int32_t *x = p->eqns[add].in;
   if (x[0] != in && x[1] != in) return -1;
-  int32_t product = x[0] == in ? x[1] : x[0], dot = u->maker[product];
-  if (dot < 0 || p->eqns[dot].prim->id != MX_PRIM_dot_general || u->readers[product] != 1) return -1;
+  int32_t product = x[0] == in ? x[1] : x[0], dot = s->maker[product];
+  if (dot < 0 || p->eqns[dot].prim->id != MX_PRIM_dot_general || s->readers[product] != 1) return -1;
   return mx_shape_equal(p->avals[in], p->avals[product]) && may_wait(s, &p->eqns[dot]) ? dot : -1;
 }
 
 static bool find_products(scanning *s) {
   const mx_program *p = s->h.body.p;
-  uses u;
+  s->readers = take(s, p->n_var, sizeof *s->readers);
+  s->maker = take(s, p->n_var, sizeof *s->maker);
   s->product = take(s, s->h.body.n_carry, sizeof *s->product);
   s->gone = take(s, p->n_in, 1);
   s->stays = take(s, p->n_var, 1);
   s->wanted = take(s, p->n_var, 1);
-  if (!s->product || !s->gone || !s->stays || !s->wanted || !find_uses(s, &u)) return false;
+  if (!s->readers || !s->maker || !s->product || !s->gone || !s->stays || !s->wanted) return false;
+  mx_program_uses(p, s->readers, s->maker);
   for (int k = 0; k < s->h.body.n_carry; k++) {
-    s->product[k] = s->h.length > 1 ? product_of(s, &u, k) : -1;
+    s->product[k] = s->h.length > 1 ? product_of(s, k) : -1;
     s->gone[s->h.body.n_const + k] = s->product[k] >= 0;
     if (s->product[k] < 0) continue;
     const mx_eqn *dot = &p->eqns[s->product[k]];
@@ -116,11 +100,7 @@ static int32_t write_sum(scanning *s, int k, const int32_t *results) {
 
 /* -- results ------------------------------------------------------------------------------------------------------- */
 
-static void add_y(scanning *s, int32_t v) {
-  if (s->place[v]) return;
-  s->outs[s->n_outs++] = v;
-  s->place[v] = s->n_outs;
-}
+static void add_y(scanning *s, int32_t v) { s->outs[mx_number_once(s->place, v, &s->n_outs)] = v; }
 
 /* What differs from step to step and is there for all of them. */
 static bool is_there(const scanning *s, int32_t v) { return s->h.body.kind[v] == MX_BODY_STEP && s->h.env[v] >= 0; }

@@ -12,8 +12,9 @@
  *     hoist        what a loop computes at each step though it depends on no carry is computed before it
  *
  * Dead equations go last, and `recompute` looks at the whole that is left: what a few operations make of something else
- * is not kept for readers far away (recompute.c). Then fusion and in_place (plan.c) make steps. mlax.debug.passes
- * switches each off by name. */
+ * is not kept for readers far away (recompute.c). Then fusion makes steps (fuse.c), epilogue gives them products for
+ * heads (epilogue.c), schedule may put them in another order (schedule.c), in_place lets results overwrite operands
+ * (plan.c) or be parts of others (parts.c). mlax.debug.passes switches each off by name. */
 #include "optimize_impl.h"
 
 static const struct {

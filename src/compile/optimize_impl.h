@@ -45,9 +45,10 @@ bool mx_pass_sink(mx_rewrite *r, const mx_node *n, int32_t *out);        /* sink
 bool mx_pass_cse(mx_rewrite *r, const mx_node *n, int32_t *out);         /* cse.c */
 bool mx_pass_hoist(mx_rewrite *r, const mx_node *n, int32_t *out);       /* hoist.c */
 
-/* Parts of simplify: what moves elements without computing (simplify_shape.c); sums of padded arrays (simplify_pad.c).
- */
+/* Parts of simplify: what moves elements without computing (simplify_shape.c), and to or from where (simplify_index.c);
+ * sums of padded arrays (simplify_pad.c). */
 bool mx_simplify_shape(mx_rewrite *r, const mx_node *n, int32_t *out);
+bool mx_simplify_index(mx_rewrite *r, const mx_node *n, int32_t *out);
 bool mx_simplify_pads(mx_rewrite *r, const mx_node *n, int32_t *out);
 
 /* Parts of hoist, for scans (hoist_scan.c): the body of a loop that is being divided. */

@@ -6,6 +6,8 @@ static void *take(mx_ctx *c, mx_plan *p, int n, size_t item) {
   return mx_arena_alloc(c, &p->memory, (size_t)(n + 1) * item);
 }
 
+static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
+
 /* -- slots --------------------------------------------------------------------------------------------------------- */
 
 int32_t mx_plan_root(mx_plan *p, mx_place place, int index, size_t bytes, int first) {
@@ -53,44 +55,53 @@ static bool try_view(mx_ctx *c, mx_plan *p, const mx_eqn *e, bool *done) {
 
 enum { PREPARED = 8 }; /* operands and results, at most */
 
-/* What the kernel can find out before there are data. */
-static bool prepare(mx_ctx *c, mx_plan *p, mx_step *s) {
+static mx_tensor tensor_of(const mx_plan *p, int32_t v) {
+  return (mx_tensor){NULL, p->program->avals[v], p->slots[v].strides, p->slots[v].contiguous};
+}
+
+bool mx_plan_prepare(mx_ctx *c, mx_plan *p, mx_step *s) {
+  const mx_eqn *e = s->head;
   mx_tensor all[PREPARED];
-  int n = s->n_in + s->n_out;
-  if (n > PREPARED) return true;
-  for (int t = 0; t < n; t++) {
-    int32_t v = p->tensor_vars[s->tensors + t];
-    all[t] = (mx_tensor){NULL, p->program->avals[v], p->slots[v].strides, p->slots[v].contiguous};
-  }
-  mx_kernel_args args = {.prim = s->eqn->prim, .p = s->eqn->params, .n_in = s->n_in, .n_out = s->n_out};
-  args.in = all, args.out = all + s->n_in;
+  if (e->n_in + e->n_out > PREPARED) return true;
+  for (int k = 0; k < e->n_in; k++) all[k] = tensor_of(p, e->in[k]);
+  for (int k = 0; k < e->n_out; k++) all[e->n_in + k] = tensor_of(p, e->out + k);
+  mx_kernel_args args = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out};
+  args.in = all, args.out = all + e->n_in;
   return mx_cpu.prepare(c, &args, &p->memory, &s->prepared);
 }
 
-static bool add_step(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
+bool mx_plan_kernel(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   mx_step *s = &p->steps[p->n_steps];
-  *s = (mx_step){
-      .kernel = mx_cpu.kernels[e->prim->id], .eqn = e, .tensors = p->n_tensors, .n_in = e->n_in, .n_out = e->n_out};
+  *s = (mx_step){.kernel = mx_cpu.kernels[e->prim->id], .head = e, .eqn = e, .n_in = e->n_in, .n_out = e->n_out};
+  s->tensors = p->n_tensors;
   if (!s->kernel) return mx_no_rule(c, e->prim, "compilation"), false;
   for (int k = 0; k < e->n_in; k++) p->tensor_vars[p->n_tensors++] = e->in[k];
-  for (int k = 0; k < e->n_out; k++) {
-    int32_t v = e->out + k;
+  for (int k = 0; k < e->n_out; k++) p->tensor_vars[p->n_tensors++] = e->out + k;
+  p->step_of[e - p->program->eqns] = p->n_steps++;
+  return mx_plan_prepare(c, p, s);
+}
+
+bool mx_plan_results(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
+  for (int32_t v = e->out; v < e->out + e->n_out; v++) {
     int32_t root = mx_plan_root(p, MX_AT_ARENA, 0, mx_nbytes(p->program->avals[v]), p->n_steps);
     if (!mx_plan_slot(c, p, v, root, 0, NULL)) return false;
-    p->tensor_vars[p->n_tensors++] = v;
   }
-  p->n_steps++;
-  return prepare(c, p, s);
+  return true;
 }
 
 bool mx_plan_equation(mx_ctx *c, mx_plan *p, const mx_eqn *e) {
   bool view;
   if (!try_view(c, p, e, &view)) return false;
-  p->step_of[e - p->program->eqns] = view ? -1 : p->n_steps;
-  return view || add_step(c, p, e);
+  p->step_of[e - p->program->eqns] = -1;
+  return view || (mx_plan_results(c, p, e) && mx_plan_kernel(c, p, e));
 }
 
 /* -- lifetimes ----------------------------------------------------------------------------------------------------- */
+
+bool mx_plan_is_whole(const mx_plan *p, int32_t v) {
+  const mx_slot *s = &p->slots[v];
+  return s->contiguous && s->offset == 0 && mx_nbytes(p->program->avals[v]) == p->roots[s->root].bytes;
+}
 
 static bool mark_results(mx_ctx *c, mx_plan *p) {
   const mx_program *g = p->program;
@@ -107,17 +118,20 @@ static bool mark_results(mx_ctx *c, mx_plan *p) {
   }
   for (int r = 0; r < p->n_results; r++) p->direct[r] = -1;
   for (int k = 0; k < g->n_out; k++) {
-    const mx_slot *s = &p->slots[g->outs[k]];
-    const mx_root *r = &p->roots[s->root];
-    bool whole = s->contiguous && s->offset == 0 && mx_nbytes(g->avals[g->outs[k]]) == r->bytes;
-    if (r->place == MX_AT_RESULT && whole && p->direct[r->index] < 0) p->direct[r->index] = k;
+    const mx_root *r = &p->roots[p->slots[g->outs[k]].root];
+    if (r->place == MX_AT_RESULT && mx_plan_is_whole(p, g->outs[k]) && p->direct[r->index] < 0) p->direct[r->index] = k;
   }
   return true;
 }
 
 static void mark_lifetimes(mx_plan *p) {
+  for (int r = 0; r < p->n_roots; r++) {
+    p->roots[r].last = p->roots[r].first;
+    p->roots[r].overwrites = -1;
+    p->roots[r].overwritten = false;
+  }
   for (int i = 0; i < p->n_steps; i++)
-    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in; k++) {
+    for (int t = p->steps[i].tensors, k = 0; k < p->steps[i].n_in + p->steps[i].n_out; k++) {
       mx_root *r = &p->roots[p->slots[p->tensor_vars[t + k]].root];
       if (r->last < i) r->last = i;
     }
@@ -130,25 +144,41 @@ static bool read_once(const mx_plan *p, const mx_step *s, int32_t root) {
   return readers == 1;
 }
 
-/* A result of code may take the place of an operand that dies there, where the code reads it before. */
-static void overwrite_operands(mx_plan *p) {
-  for (int i = 0; i < p->n_steps; i++) {
-    const mx_step *s = &p->steps[i];
-    const int32_t *in = p->tensor_vars + s->tensors, *out = in + s->n_in;
-    for (int k = 0; s->code && k < s->n_out; k++) {
-      mx_root *to = &p->roots[p->slots[out[k]].root];
-      for (int j = 0; j < s->n_in && to->place == MX_AT_ARENA && to->overwrites < 0; j++) {
-        const mx_slot *operand = &p->slots[in[j]];
-        mx_root *from = &p->roots[operand->root];
-        bool whole = operand->contiguous && operand->offset == 0 && from->bytes == to->bytes &&
-                     mx_nbytes(p->program->avals[in[j]]) == from->bytes;
-        if (!whole || from->place != MX_AT_ARENA || from->last != i || from->overwritten) continue;
-        if (!read_once(p, s, operand->root) || !mx_code_in_place(s->code, k, j)) continue;
-        to->overwrites = operand->root;
-        from->overwritten = true;
-      }
-    }
+/* Code where it reads before it writes, but for what lies where its product lies: the kernel writes there earlier.
+ * Kernels that change a few elements of their first operand. */
+bool mx_step_in_place(const mx_plan *p, const mx_step *s, int k, int j) {
+  if (!s->code) return s->eqn->prim->updates && k == 0 && j == 0;
+  int32_t out = p->tensor_vars[s->tensors + s->n_in + k];
+  bool early = s->kernel && p->slots[s->head->out].root == p->slots[out].root;
+  return !early && j < s->code->n_in && mx_code_in_place(s->code, k, j);
+}
+
+/* Result k takes the place of an operand that dies at the step. */
+static void overwrite_operand(mx_plan *p, int i, int k) {
+  const mx_step *s = &p->steps[i];
+  const int32_t *in = p->tensor_vars + s->tensors, out = in[s->n_in + k];
+  mx_root *to = &p->roots[p->slots[out].root];
+  if (to->place != MX_AT_ARENA || to->first != i || !mx_plan_is_whole(p, out)) return;
+  for (int j = 0; j < s->n_in; j++) {
+    int32_t root = p->slots[in[j]].root;
+    mx_root *from = &p->roots[root];
+    if (from->place != MX_AT_ARENA || from->last != i || from->overwritten || from->bytes != to->bytes) continue;
+    if (!mx_plan_is_whole(p, in[j]) || !read_once(p, s, root) || !mx_step_in_place(p, s, k, j)) continue;
+    to->overwrites = root;
+    from->overwritten = true;
+    return;
   }
+}
+
+static void overwrite_operands(mx_plan *p) {
+  for (int i = 0; i < p->n_steps; i++)
+    for (int k = 0; k < p->steps[i].n_out; k++) overwrite_operand(p, i, k);
+}
+
+bool mx_plan_lay_out(mx_ctx *c, mx_plan *p) {
+  mark_lifetimes(p);
+  if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
+  return mx_plan_place(c, p);
 }
 
 static bool find_patches(mx_ctx *c, mx_plan *p) {
@@ -195,26 +225,24 @@ static int note_order(mx_plan *p, const mx_fusion *f, int g, int n) {
   return n;
 }
 
-static bool add_groups(mx_ctx *c, mx_plan *p, const mx_fusion *f) {
-  for (int g = 0, n = 0; g < f->n_group; g++) {
-    if (!add_group(c, p, f, g)) return false;
-    n = note_order(p, f, g, n);
+static bool add_groups(mx_ctx *c, mx_plan *p, mx_arena *memory) {
+  mx_fusion f;
+  if (!mx_fuse(c, p->program, is_on(p, MX_PASS_fusion), is_on(p, MX_PASS_epilogue), memory, &f)) return false;
+  for (int g = 0, n = 0; g < f.n_group; g++) {
+    if (!add_group(c, p, &f, g)) return false;
+    n = note_order(p, &f, g, n);
   }
   return true;
 }
 
-static bool is_on(const mx_plan *p, mx_pass pass) { return (p->passes_off >> pass & 1) == 0; }
-
 static bool build(mx_ctx *c, mx_plan *p) {
   mx_arena memory = {.engine = c->engine};
-  mx_fusion f;
-  bool ok = reserve(c, p) && slots_of_inputs(c, p) && mx_fuse(c, p->program, is_on(p, MX_PASS_fusion), &memory, &f) &&
-            add_groups(c, p, &f);
+  bool ok = reserve(c, p) && slots_of_inputs(c, p) && add_groups(c, p, &memory);
   mx_arena_release(&memory);
-  if (!ok || !mark_results(c, p)) return false;
-  mark_lifetimes(p);
-  if (is_on(p, MX_PASS_in_place)) overwrite_operands(p);
-  return mx_plan_place(c, p) && find_patches(c, p);
+  if (!ok || !mark_results(c, p) || !mx_plan_lay_out(c, p)) return false;
+  if (is_on(p, MX_PASS_schedule) && !mx_plan_schedule(c, p)) return false;
+  if (is_on(p, MX_PASS_in_place) && !mx_plan_join_parts(c, p)) return false;
+  return find_patches(c, p);
 }
 
 /* A plan of the program that owns it, as it is, must not keep it alive. */
@@ -266,7 +294,9 @@ mx_program *mx_plan_program(const mx_plan *p) { return p->program; }
 
 double mx_plan_bytes(const mx_plan *p) {
   double bytes = 0;
-  for (int t = 0; t < p->n_tensors; t++) bytes += (double)mx_nbytes(p->program->avals[p->tensor_vars[t]]);
+  for (const mx_step *s = p->steps; s < p->steps + p->n_steps; s++)
+    for (int t = s->passes ? 1 : 0; t < s->n_in + s->n_out; t++)
+      bytes += (double)mx_nbytes(p->program->avals[p->tensor_vars[s->tensors + t]]);
   return bytes;
 }
 

@@ -33,7 +33,7 @@ typedef struct recomputing {
   int32_t *map;       /* by variable: what stands for it */
   int32_t *copy, *at; /* by variable: its copy, and the era + 1 for which that was made */
   int32_t *in;        /* operands of the equation that is written */
-  mx_aval *avals;     /* and its results' */
+  mx_arena *memory;
 } recomputing;
 
 static bool is_heavy(const mx_eqn *e) {
@@ -58,12 +58,12 @@ static bool joins(const mx_program *p, const mx_eqn *e) {
 static void find_readers(recomputing *r) {
   const mx_program *p = r->p;
   int32_t era = 0;
-  for (int32_t v = 0; v < p->n_var; v++) r->maker[v] = r->base[v] = r->last[v] = -1;
+  mx_program_uses(p, NULL, r->maker);
+  for (int32_t v = 0; v < p->n_var; v++) r->base[v] = r->last[v] = -1;
   for (int i = 0; i < p->n_eqn; i++) {
     const mx_eqn *e = &p->eqns[i];
     r->era[i] = era;
     era += is_heavy(e);
-    for (int k = 0; k < e->n_out; k++) r->maker[e->out + k] = i;
     for (int k = 0; k < e->n_in; k++) {
       int32_t v = e->in[k];
       r->last[v] = i;
@@ -125,10 +125,7 @@ static bool is_recomputed(const recomputing *r, int32_t v) {
 /* -- writing ------------------------------------------------------------------------------------------------------- */
 
 static int32_t write(recomputing *r, const mx_eqn *e, const int32_t *in) {
-  mx_op o = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out};
-  for (int k = 0; k < e->n_out; k++) r->avals[k] = *r->p->avals[e->out + k];
-  o.out_aval = r->avals;
-  return mx_program_equation(r->c, r->to, &o, in, e->site);
+  return mx_program_copy(r->c, r->memory, r->to, r->p, e, in);
 }
 
 /* The value, made again of its base. */
@@ -173,12 +170,11 @@ static bool write_all(recomputing *r) {
 
 /* -- the pass ------------------------------------------------------------------------------------------------------ */
 
-static bool reserve(recomputing *r, mx_arena *memory) {
-  size_t n = (size_t)r->p->n_var + 1, most_in = 1, most_out = 1;
-  for (int i = 0; i < r->p->n_eqn; i++) {
+static bool reserve(recomputing *r) {
+  mx_arena *memory = r->memory;
+  size_t n = (size_t)r->p->n_var + 1, most_in = 1;
+  for (int i = 0; i < r->p->n_eqn; i++)
     if (r->p->eqns[i].n_in > most_in) most_in = r->p->eqns[i].n_in;
-    if (r->p->eqns[i].n_out > most_out) most_out = r->p->eqns[i].n_out;
-  }
   int32_t **all[] = {&r->maker, &r->last, &r->base, &r->sharers, &r->map, &r->copy, &r->at};
   for (size_t k = 0; k < sizeof all / sizeof *all; k++)
     if (!(*all[k] = mx_arena_alloc(r->c, memory, n * sizeof **all[k]))) return false;
@@ -187,14 +183,13 @@ static bool reserve(recomputing *r, mx_arena *memory) {
   r->needed = mx_arena_alloc(r->c, memory, n);
   r->length = mx_arena_alloc(r->c, memory, n);
   r->in = mx_arena_alloc(r->c, memory, most_in * sizeof *r->in);
-  r->avals = mx_arena_alloc(r->c, memory, most_out * sizeof *r->avals);
-  return r->era && r->late && r->needed && r->length && r->in && r->avals;
+  return r->era && r->late && r->needed && r->length && r->in;
 }
 
 mx_program *mx_recompute(mx_ctx *c, mx_program *p) {
-  recomputing r = {.c = c, .p = p};
   mx_arena memory = {.engine = c->engine};
-  bool ok = reserve(&r, &memory), any = false;
+  recomputing r = {.c = c, .p = p, .memory = &memory};
+  bool ok = reserve(&r), any = false;
   if (ok) {
     find_readers(&r);
     find_chains(&r);

@@ -98,13 +98,6 @@ static bool rewrite_equation(mx_rewrite *r, const mx_program *p, const mx_eqn *e
   return mx_rewrite_node(r, &n, map + e->out);
 }
 
-/* How often each variable of p is read. */
-static void count_readers(const mx_program *p, int32_t *readers) {
-  for (int i = 0; i < p->n_eqn; i++)
-    for (int k = 0; k < p->eqns[i].n_in; k++) readers[p->eqns[i].in[k]]++;
-  for (int k = 0; k < p->n_out; k++) readers[p->outs[k]]++;
-}
-
 static int widest(const mx_program *p) {
   int n = 0;
   for (int i = 0; i < p->n_eqn; i++)
@@ -116,7 +109,7 @@ bool mx_rewrite_program(mx_rewrite *r, const mx_program *p, const int32_t *in, i
   int32_t *map = scratch(r, p->n_var, sizeof *map), *readers = scratch(r, p->n_var, sizeof *readers);
   int32_t *operands = scratch(r, widest(p), sizeof *operands);
   if (!map || !readers || !operands) return false;
-  count_readers(p, readers);
+  mx_program_uses(p, readers, NULL);
   for (int i = 0; i < p->n_in; i++) map[i] = in[i];
   for (int k = 0; k < p->n_const; k++)
     if ((map[p->n_in + k] = mx_rewrite_const(r, p->consts[k])) < 0) return false;

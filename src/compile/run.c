@@ -57,13 +57,15 @@ static void patch(mx_plan *p, mx_run *r, char *const *in, char *const *results) 
   }
 }
 
+/* What the step reads and writes, seen from outside. */
 static mx_kernel_args step_args(const mx_step *s, const mx_tensor *in) {
   const mx_eqn *e = s->eqn;
+  int hidden = s->passes ? 1 : 0;
   return (mx_kernel_args){.prim = e->prim,
                           .p = e->params,
-                          .n_in = s->n_in,
+                          .n_in = s->n_in - hidden,
                           .n_out = s->n_out,
-                          .in = in,
+                          .in = in + hidden,
                           .out = in + s->n_in,
                           .prepared = s->prepared};
 }
@@ -75,8 +77,25 @@ static bool run_kernel(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
   return empty || s->kernel(c, &args);
 }
 
+static bool run_code(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
+  return mx_cpu_run(c, s->code, in, in + s->n_in);
+}
+
+/* The product; the code follows part by part where both can do that, else as a whole. */
+static bool run_both(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
+  const mx_eqn *e = s->head;
+  const mx_tensor *out = in + s->n_in;
+  mx_code_run parts;
+  mx_after after;
+  mx_kernel_args args = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out, .prepared = s->prepared};
+  args.in = in + s->code->n_in, args.out = out + s->n_out;
+  if (mx_code_after(s->code, in, out, &parts, &after)) args.after = &after;
+  return s->kernel(c, &args) && (after.taken || mx_cpu_run(c, s->code, in, out));
+}
+
 static bool run_work(mx_ctx *c, const mx_step *s, const mx_tensor *in) {
-  if (!(s->code ? mx_cpu_run(c, s->code, in, in + s->n_in) : run_kernel(c, s, in))) return false;
+  bool (*run)(mx_ctx *, const mx_step *, const mx_tensor *) = !s->code ? run_kernel : s->kernel ? run_both : run_code;
+  if (!run(c, s, in)) return false;
   mx_kernel_args args = step_args(s, in);
   return !c->nans || mx_cpu_check_nans(c, &args);
 }

@@ -113,6 +113,30 @@ static bool simplify_pow(const simplifying *s, int32_t x, int32_t y) {
   return is_equal(s->r, y, 2) && has_result_shape(s, x) && is_op(s, &mx_prim_square, x, -1);
 }
 
+/* The positions that v can hold, known from who made it. */
+static bool is_within(const mx_rewrite *r, int32_t v, double *least, double *most) {
+  for (const mx_eqn *e; (e = mx_maker(r, v)); v = e->in[0]) switch (e->prim->id) {
+    case MX_PRIM_check_index: return *least = 0, *most = (double)(e->params->check.size - 1), true;
+    case MX_PRIM_reshape:
+    case MX_PRIM_broadcast:
+    case MX_PRIM_transpose:
+    case MX_PRIM_slice: break;
+    default: return false;
+    }
+  return false;
+}
+
+/* A position that was checked needs no bounds. */
+static bool simplify_bound(const simplifying *s, int32_t x, int32_t bound) {
+  double number, least, most;
+  if (!is_number(s->r, bound, &number) || !is_within(s->r, x, &least, &most)) return false;
+  return (s->n->op.prim->id == MX_PRIM_minimum ? most <= number : least >= number) && is_value(s, x);
+}
+
+static bool simplify_extreme(const simplifying *s, int32_t x, int32_t y) {
+  return (x == y && is_value(s, x)) || simplify_bound(s, x, y) || simplify_bound(s, y, x);
+}
+
 static bool simplify_twice(const simplifying *s) {
   int32_t x = under(s->r, s->n->in[0], s->n->op.prim->id);
   return x >= 0 && is_value(s, x);
@@ -169,10 +193,10 @@ bool mx_pass_simplify(mx_rewrite *r, const mx_node *n, int32_t *out) {
   case MX_PRIM_pow: return simplify_pow(&s, in[0], in[1]);
   case MX_PRIM_neg:
   case MX_PRIM_not: return simplify_twice(&s);
-  case MX_PRIM_and:
-  case MX_PRIM_or:
   case MX_PRIM_maximum:
-  case MX_PRIM_minimum: return in[0] == in[1] && is_value(&s, in[0]);
+  case MX_PRIM_minimum: return simplify_extreme(&s, in[0], in[1]);
+  case MX_PRIM_and:
+  case MX_PRIM_or: return in[0] == in[1] && is_value(&s, in[0]);
   case MX_PRIM_select: return simplify_select(&s);
   case MX_PRIM_convert: return simplify_convert(&s);
   case MX_PRIM_stop_gradient: return is_value(&s, in[0]);

@@ -134,7 +134,7 @@ static bool slice_part(const moving *m) {
 static bool simplify_slice(const moving *m) {
   if ((takes_all(m) && is_value(m, m->n->in[0])) || repeat_number(m)) return true;
   if (is_by(m, MX_PRIM_slice)) return slice_twice(m);
-  return is_by(m, MX_PRIM_concat) && slice_part(m);
+  return is_by(m, MX_PRIM_concat) ? slice_part(m) : mx_simplify_index(m->r, m->n, m->out);
 }
 
 static bool simplify_pad(const moving *m) {
@@ -176,6 +176,6 @@ bool mx_simplify_shape(mx_rewrite *r, const mx_node *n, int32_t *out) {
   case MX_PRIM_reduce_min:
   case MX_PRIM_reduce_any:
   case MX_PRIM_reduce_all: return simplify_reduction(&m);
-  default: return false;
+  default: return mx_simplify_index(r, n, out);
   }
 }

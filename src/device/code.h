@@ -83,6 +83,18 @@ typedef struct mx_code {
  * interrupt. */
 bool mx_cpu_run(mx_ctx *c, const mx_code *code, const mx_tensor *in, const mx_tensor *out);
 
+/* The same behind a kernel that makes operands of it, part by part. */
+typedef struct mx_code_run {
+  const mx_code *code;
+  const mx_tensor *in, *out;
+  int64_t lo, hi; /* the part of the result that is computed now */
+  int64_t block;  /* elements */
+  int chunks;
+} mx_code_run;
+/* Fills in *after for the kernel, and *r, which it points to. False: only mx_cpu_run can run this code, since it has
+ * rows or reads an operand that must be brought into a row first. */
+bool mx_code_after(const mx_code *code, const mx_tensor *in, const mx_tensor *out, mx_code_run *r, mx_after *after);
+
 /* Whether result k may overwrite operand i, which lies in a row: all that reads it comes before what writes the result.
  */
 bool mx_code_in_place(const mx_code *code, int k, int i);

@@ -16,12 +16,22 @@ typedef struct mx_tensor {
   bool contiguous;        /* row-major without gaps */
 } mx_tensor;
 
+/* What is done to the first result while it lies in a cache. `run` is called by the thread that has made elements
+ * lo .. hi-1, in row-major order, complete: each element once, and the kernel neither reads nor writes it again. */
+typedef struct mx_after {
+  void (*run)(void *arg, int64_t lo, int64_t hi);
+  void *arg;
+  double ns;  /* about how long an element takes */
+  bool taken; /* set by a kernel that calls `run`, before it does; others leave it to the caller */
+} mx_after;
+
 typedef struct mx_kernel_args {
   const mx_primitive *prim;
   const mx_params *p;
   int n_in, n_out;
   const mx_tensor *in, *out;
   const void *prepared; /* what mx_device.prepare found for tensors such as these; NULL: nothing */
+  mx_after *after;      /* NULL: nothing */
 } mx_kernel_args;
 
 typedef bool (*mx_kernel)(mx_ctx *c, const mx_kernel_args *a);

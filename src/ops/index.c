@@ -550,6 +550,7 @@ const mx_primitive mx_prim_gather = {.name = "gather",
                                         .n_out = 1,                                                                    \
                                         .params_size = SIZE_OF(axes),                                                  \
                                         .fields = mx_fields_axes,                                                      \
+                                        .updates = true,                                                               \
                                         .shape = scatter_shape,                                                        \
                                         .batch = scatter_batch,                                                        \
                                         .flops = scatter_flops,                                                        \
@@ -574,6 +575,7 @@ const mx_primitive mx_prim_dynamic_slice = {.name = "dynamic_slice",
 const mx_primitive mx_prim_dynamic_update_slice = {.name = "dynamic_update_slice",
                                                    .id = MX_PRIM_dynamic_update_slice,
                                                    .n_out = 1,
+                                                   .updates = true,
                                                    .fields = mx_fields_none,
                                                    .shape = dynamic_update_slice_shape,
                                                    .jvp = dynamic_update_slice_jvp,

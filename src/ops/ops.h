@@ -162,6 +162,7 @@ struct mx_primitive {
   uint16_t id;
   uint8_t n_out;        /* 0: as many as operands (sort) */
   bool linear;          /* linear in all operands together, or (concat, select) in those that are not predicates */
+  bool updates;         /* the result is the first operand but for some elements: it may lie in its place */
   uint8_t effect;       /* MX_EFFECT_* */
   uint16_t params_size; /* bytes of mx_params that count */
   const mx_field *fields;

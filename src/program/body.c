@@ -30,12 +30,9 @@ static void mark_needed(part *t, const int32_t *outs, int n_out, bool ordered) {
 
 static bool copy_equation(mx_ctx *c, part *t, const mx_eqn *e) {
   int32_t *in = mx_arena_alloc(c, &t->memory, (size_t)(e->n_in + 1) * sizeof *in);
-  mx_aval *out = mx_arena_alloc(c, &t->memory, (size_t)(e->n_out + 1) * sizeof *out);
-  if (!in || !out) return false;
+  if (!in) return false;
   for (int k = 0; k < e->n_in; k++) in[k] = t->map[e->in[k]];
-  for (int k = 0; k < e->n_out; k++) out[k] = *t->from->avals[e->out + k];
-  mx_op o = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out, .out_aval = out};
-  int32_t first = mx_program_equation(c, t->to, &o, in, e->site);
+  int32_t first = mx_program_copy(c, &t->memory, t->to, t->from, e, in);
   for (int k = 0; first >= 0 && k < e->n_out; k++)
     if (t->map[e->out + k] < 0) t->map[e->out + k] = first + k;
   return first >= 0;

@@ -242,6 +242,15 @@ int32_t mx_program_equation(mx_ctx *c, mx_program *p, const mx_op *o, const int3
   return e.out;
 }
 
+int32_t mx_program_copy(mx_ctx *c, mx_arena *scratch, mx_program *p, const mx_program *from, const mx_eqn *e,
+                        const int32_t *in) {
+  mx_aval *out = mx_arena_alloc(c, scratch, (size_t)(e->n_out + 1) * sizeof *out);
+  if (!out) return -1;
+  for (int k = 0; k < e->n_out; k++) out[k] = *from->avals[e->out + k];
+  mx_op o = {.prim = e->prim, .p = e->params, .n_in = e->n_in, .n_out = e->n_out, .out_aval = out};
+  return mx_program_equation(c, p, &o, in, e->site);
+}
+
 bool mx_program_output(mx_ctx *c, mx_program *p, int32_t var) {
   if (var < 0 || !mx_grow(c, &p->outs, &p->outs_cap, p->n_out + 1, sizeof *p->outs)) return false;
   p->outs[p->n_out++] = var;
@@ -366,6 +375,19 @@ bool mx_program_check(mx_ctx *c, const mx_program *p) {
   for (int k = 0; k < p->n_out; k++)
     if (p->outs[k] < 0 || p->outs[k] >= defined) return mx_fail(c, MLAX_STATE, "result %d is not defined", k), false;
   return true;
+}
+
+void mx_program_uses(const mx_program *p, int32_t *readers, int32_t *maker) {
+  for (int v = 0; v < p->n_var; v++) {
+    if (readers) readers[v] = 0;
+    if (maker) maker[v] = -1;
+  }
+  for (int i = 0; i < p->n_eqn; i++) {
+    const mx_eqn *e = &p->eqns[i];
+    for (int k = 0; readers && k < e->n_in; k++) readers[e->in[k]]++;
+    for (int k = 0; maker && k < e->n_out; k++) maker[e->out + k] = i;
+  }
+  for (int k = 0; readers && k < p->n_out; k++) readers[p->outs[k]]++;
 }
 
 double mx_program_flops(const mx_program *p) {

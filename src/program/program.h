@@ -96,6 +96,9 @@ int32_t mx_program_var(mx_ctx *c, mx_program *p, const mx_aval *a); /* -1 on fai
 int32_t mx_program_const(mx_ctx *c, mx_program *p, mx_array *x); /* retains x; the same array gives the same variable */
 int32_t mx_program_equation(mx_ctx *c, mx_program *p, const mx_op *o, const int32_t *in,
                             uint32_t site); /* first result variable, or -1 */
+/* An equation of `from`, with other operands. */
+int32_t mx_program_copy(mx_ctx *c, mx_arena *scratch, mx_program *p, const mx_program *from, const mx_eqn *e,
+                        const int32_t *in);
 bool mx_program_output(mx_ctx *c, mx_program *p, int32_t var);
 int32_t mx_program_input(mx_ctx *c, mx_program *p,
                          const mx_aval *a); /* a variable that counts in n_in; before all others */
@@ -141,6 +144,14 @@ mx_program *mx_body_left(mx_ctx *c, mx_arena *a, mx_body *b, const bool *gone, c
                          int32_t **in, int counts[3]);
 
 /* ask */
+/* By variable: how often it is read, as a result too; the equation that makes it, or -1. NULL: not asked for. */
+void mx_program_uses(const mx_program *p, int32_t *readers, int32_t *maker);
+/* The number of a variable among different ones, in the order in which they are asked for; numbers: by variable, zeros
+ * at first. */
+static inline int mx_number_once(int32_t *numbers, int32_t v, int *n) {
+  if (!numbers[v]) numbers[v] = ++*n;
+  return numbers[v] - 1;
+}
 bool mx_program_check(mx_ctx *c, const mx_program *p); /* every invariant; fails with MLAX_STATE */
 /* show */
 /* How a program is printed that became a plan: equation order[i] is the i-th; those of one step that has a label stand

@@ -97,9 +97,7 @@ static bool find(mx_ctx *c, mx_arena *a, thinning *t) {
   t->there = mx_take(c, a, p->n_var, 1);
   t->kept = mx_take(c, a, t->n_residuals, 1);
   if (!t->producer || !t->there || !t->kept) return false;
-  for (int32_t v = 0; v < p->n_var; v++) t->producer[v] = -1;
-  for (int i = 0; i < p->n_eqn; i++)
-    for (int k = 0; k < p->eqns[i].n_out; k++) t->producer[p->eqns[i].out + k] = i;
+  mx_program_uses(p, NULL, t->producer);
   for (int r = 0; r < t->n_residuals; r++) t->kept[r] = t->there[residual_var(t, r)] = true;
   return true;
 }

@@ -26,13 +26,11 @@ static bool scan_shape(mx_ctx *c, const mx_op *o, mx_aval *out) {
 }
 
 /* The results of a body that are no earlier one once more: each ys is stacked once. */
-static int distinct_results(const mx_program *body, int n_carry, int *distinct, int *of) {
+static int distinct_results(const mx_program *body, int n_carry, int32_t *numbers, int *distinct, int *of) {
   int n = 0;
   for (int k = 0; k < body->n_out; k++) {
-    int j = n_carry < k ? n_carry : k;
-    while (body->outs[j] != body->outs[k]) j++;
-    of[k] = j < k ? of[j] : n;
-    if (j == k) distinct[n++] = k;
+    of[k] = k < n_carry ? n++ : mx_number_once(numbers, body->outs[k], &n);
+    distinct[of[k]] = k;
   }
   return n;
 }
@@ -59,8 +57,9 @@ static bool bind_scan(mx_ctx *c, const mx_op *o, mx_program *body, int n_const, 
   int *distinct = mx_take(c, &a, n_out, sizeof(int)), *of = mx_take(c, &a, n_out, sizeof(int));
   int *source = mx_take(c, &a, n_in, sizeof(int)), n = n_out;
   mx_array **y = mx_take(c, &a, n_out, sizeof *y);
-  bool ok = body && distinct && of && source && y;
-  if (ok) n = distinct_results(body, n_carry, distinct, of);
+  int32_t *numbers = mx_take(c, &a, body ? body->n_var : 0, sizeof *numbers);
+  bool ok = body && distinct && of && source && y && numbers;
+  if (ok) n = distinct_results(body, n_carry, numbers, distinct, of);
   if (ok && n < n_out) {
     for (int i = 0; i < n_in; i++) source[i] = i;
     mx_program *once = mx_program_rewire(c, body, n_in, (const mx_aval *const *)body->avals, source, n, distinct);

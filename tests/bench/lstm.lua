@@ -1,6 +1,7 @@
 -- lstm.lua: the three BiLSTM blocks of Python mlax's example: 64 sequences of 128 ids of 1,000, embedded in 192 numbers, states of 192,
 -- with masks (sequences end early) and dropout 0.1; three classes. A training step with adamw, and inference.
-local bench = dofile((arg[0]:match("^(.*)/") or ".") .. "/support/bench.lua")
+local support = (arg[0]:match("^(.*)/") or ".") .. "/support/"
+local bench = dofile(support .. "bench.lua")
 local mlax = require "mlax"
 
 local nn, random = mlax.nn, mlax.random
@@ -48,33 +49,5 @@ local function make()
   return model, {ids, mask}, labels, k[9]
 end
 
-local function batched(model, x, key)
-  if not key then return mlax.vmap(function(e) return (model(e, nil, true)) end)(x) end
-  return mlax.vmap(function(e, k) return (model(e, k)) end)(x, random.keys(key, BATCH))
-end
-
-bench.add("lstm_train", function()
-  local model, x, y, key = make()
-  local opt = mlax.optim.adamw(5e-4, {weight_decay = 1e-2})
-  local state = opt:init(model)
-  local step = mlax.jit(function(m, s, input, target, k)
-    local loss, grads = mlax.value_and_grad(function(t)
-      return mlax.losses.softmax_cross_entropy_with_labels(batched(t, input, k), target):mean()
-    end)(m)
-    m, s = opt:step(m, grads, s)
-    return m, s, loss
-  end)
-  return function()
-    local loss
-    model, state, loss = step(model, state, x, y, key)
-    return loss
-  end
-end, {once = true})
-
-bench.add("lstm_infer", function()
-  local model, x = make()
-  local f = mlax.jit(batched)
-  return function() return f(model, x) end
-end)
-
+dofile(support .. "sequences.lua")(bench, "lstm", make)
 bench.run()

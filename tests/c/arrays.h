@@ -3,6 +3,7 @@
 #ifndef TEST_ARRAYS_H
 #define TEST_ARRAYS_H
 
+#include "../../src/device/device.h"
 #include "../../src/trace/trace.h"
 #include "fault.h"
 
@@ -159,6 +160,50 @@ static inline void assert_same(const mx_array *got, const mx_array *want, double
     if (!(fabs(x[i] - y[i]) <= tolerance * (1 + fabs(y[i]))) && !(isnan(x[i]) && isnan(y[i])) && x[i] != y[i])
       fail_msg("element %lld is %.17g, want %.17g", (long long)i, x[i], y[i]);
   free(x), free(y);
+}
+
+/* -- what is done behind a kernel ---------------------------------------------------------------------------------- */
+
+typedef struct finishing {
+  char *data;
+  size_t item;
+  int64_t size;
+  int *calls; /* by element */
+} finishing;
+
+/* Inverts all bits, so that an element which is done twice, or written afterwards, shows. */
+static inline void invert_range(void *arg, int64_t lo, int64_t hi) {
+  finishing *f = arg;
+  if (lo < 0 || lo >= hi || hi > f->size) abort();
+  for (int64_t i = lo; i < hi; i++) f->calls[i]++;
+  for (size_t i = (size_t)lo * f->item; i < (size_t)hi * f->item; i++) f->data[i] = (char)~f->data[i];
+}
+
+/* A kernel of two operands does what is left to it behind its result to each element once, or to none and says so; the
+ * result's bits are those that it has without. Whether it was done. */
+static inline bool check_after(mx_ctx *c, const mx_primitive *prim, const mx_params *p, mx_array *x, mx_array *y) {
+  mx_tensor in[2] = {{mx_data(x), &x->aval, x->strides, x->contiguous},
+                     {mx_data(y), &y->aval, y->strides, y->contiguous}};
+  const mx_aval *avals[2] = {&x->aval, &y->aval};
+  mx_op o = {.prim = prim, .p = p, .n_in = 2, .n_out = 1, .in_aval = avals};
+  mx_aval aval;
+  assert_true(prim->shape(c, &o, &aval));
+  int64_t strides[MX_MAX_NDIM];
+  size_t bytes = mx_nbytes(&aval);
+  char *plain = malloc(bytes + 1), *done = malloc(bytes + 1);
+  finishing f = {done, mx_itemsize(aval.dtype), aval.size, calloc((size_t)aval.size + 1, sizeof(int))};
+  mx_after after = {.run = invert_range, .arg = &f, .ns = 1};
+  mx_strides_contiguous(&aval, strides);
+  mx_tensor out = {plain, &aval, strides, true};
+  mx_kernel_args a = {.prim = prim, .p = p, .n_in = 2, .n_out = 1, .in = in, .out = &out};
+  assert_true(mx_cpu.kernels[prim->id](c, &a));
+  out.data = done, a.after = &after;
+  assert_true(mx_cpu.kernels[prim->id](c, &a));
+  for (int64_t i = 0; i < aval.size; i++) assert_int_equal(f.calls[i], after.taken);
+  for (size_t i = 0; after.taken && i < bytes; i++) done[i] = (char)~done[i];
+  assert_memory_equal(plain, done, bytes);
+  free(plain), free(done), free(f.calls);
+  return after.taken;
 }
 
 /* -- laws --------------------------------------------------------------------------------------------------------- */

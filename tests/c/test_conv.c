@@ -130,11 +130,15 @@ static mx_params random_conv(world *w, sizes most, mx_dims *x, mx_dims *k) {
   return p;
 }
 
-static void check_conv(world *w, mx_array *x, mx_array *k, const mx_params *p) {
+/* Whether what is left to be done behind the result was done with it. */
+static bool check_conv(world *w, mx_array *x, mx_array *k, const mx_params *p) {
   mx_ctx *c = &w->ctx;
   mx_array *got = mx_conv(c, x, k, p);
   if (!got) fail_msg("%s", c->error.text);
   assert_same(got, plain_conv(c, x, k, p, &got->aval), tolerance_of(got->aval.dtype));
+  mx_params q = *p;
+  if (q.conv.dtype < 0) q.conv.dtype = x->aval.dtype;
+  return check_after(c, &mx_prim_conv, &q, x, k);
 }
 
 static void test_conv(void **state) {
@@ -275,6 +279,33 @@ static void test_conv_winograd(void **state) {
       for (int s = 0; s < 2; s++) y.v[1 + s] = x.v[1 + s] + p.conv.lo.v[s] + p.conv.hi.v[s] - 2;
       y.v[3] = f[4];
       check_conv(&w, xs, random_array(&w, dtype, &y), &t);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
+/* What is done behind a convolution of channels-last data: by lines, by tiles of rows, in panels, by Winograd's way, by
+ * channels. */
+static void test_conv_after(void **state) {
+  (void)state;
+  static const int64_t forms[][9] = {
+      /* batch, height, width, channels, out, window, stride, padding, groups */
+      {2, 20, 30, 3, 16, 3, 1, 1, 1}, {1, 3, 300, 8, 40, 3, 1, 1, 1},  {2, 9, 9, 20, 40, 1, 1, 0, 1},
+      {5, 6, 6, 33, 24, 3, 2, 1, 1},  {3, 16, 3, 3, 33, 7, 2, 3, 1},   {4, 30, 32, 16, 16, 3, 1, 1, 1},
+      {5, 7, 23, 32, 40, 3, 1, 1, 1}, {1, 63, 95, 16, 48, 3, 1, 1, 1}, {2, 20, 20, 24, 24, 3, 1, 1, 24}};
+  for (int threads = 1; threads <= 3; threads += 2) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+      const int64_t *f = forms[i];
+      mx_params p = simple_conv(2);
+      for (int s = 0; s < 2; s++) p.conv.strides.v[s] = f[6], p.conv.lo.v[s] = p.conv.hi.v[s] = f[7];
+      p.conv.feature_groups = f[8];
+      mx_dims x = {4, {f[0], f[1], f[2], f[3]}}, k = {4, {f[4], f[5], f[5], f[3] / f[8]}};
+      assert_true(check_conv(&w, random_array(&w, MLAX_FLOAT32, &x), random_array(&w, MLAX_FLOAT32, &k), &p));
+      p.conv.x_dilation.v[1] = 2;
+      assert_false(check_conv(&w, random_array(&w, MLAX_FLOAT32, &x), random_array(&w, MLAX_FLOAT32, &k), &p));
       mx_frame_release(c, 0);
     }
     world_close(&w);
@@ -771,6 +802,7 @@ int main(void) {
       cmocka_unit_test(test_conv_tiles),
       cmocka_unit_test(test_conv_lines),
       cmocka_unit_test(test_conv_winograd),
+      cmocka_unit_test(test_conv_after),
       cmocka_unit_test(test_depthwise),
       cmocka_unit_test(test_channels),
       cmocka_unit_test(test_conv_derivatives),

@@ -239,6 +239,74 @@ static void test_threads(void **state) {
     }
 }
 
+/* -- what is done behind the product ------------------------------------------------------------------------------- */
+
+static bool finishes(mx_ctx *c, mx_array *x, mx_array *y, const product *p) {
+  int dtype = p->dtype < 0 ? x->aval.dtype : p->dtype;
+  mx_params q = {.dot = {.x_contract = p->xc, .y_contract = p->yc, .x_batch = p->xb, .y_batch = p->yb, .dtype = dtype}};
+  return check_after(c, &mx_prim_dot_general, &q, x, y);
+}
+
+static void test_after(void **state) {
+  (void)state;
+  world w;
+  mx_ctx *c = world_open(&w, 3);
+  int taken = 0;
+  for (int i = 0; i < 1300; i++) {
+    mx_dims x, y;
+    product p = random_product(&w, i % 10 ? 5 : 20, &x, &y);
+    int dtype = i % MX_DTYPE_COUNT;
+    taken += finishes(c, random_layout(&w, dtype, &x), random_layout(&w, dtype, &y), &p);
+    mx_frame_release(c, 0);
+  }
+  assert_in_range(taken, 200, 1299);
+  world_close(&w);
+}
+
+/* Matrices and vectors that are cut into tiles, by one thread and by some: rows, columns where there are few rows. */
+static void test_after_tiles(void **state) {
+  (void)state;
+  static const int64_t sizes[][3] = {/* rows, contracted, columns */
+                                     {128, 784, 512}, {3000, 30, 200}, {700, 20, 1000}, {1, 300, 9000}, {5000, 40, 1},
+                                     {40, 50, 9000},  {10, 400, 600},  {1, 9, 1},       {100, 3, 3000}, {2000, 8, 7}};
+  product p = {.xc = {1, {1}}, .yc = {1, {0}}, .dtype = -1};
+  for (int threads = 1; threads <= 4; threads += 3) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+      for (int how = 0; how < 4; how++) {
+        int dtype = how % 3 == 0 ? MLAX_FLOAT32 : MLAX_FLOAT64;
+        mx_array *x = matrix(&w, dtype, sizes[i][0], sizes[i][1], how % 2);
+        bool taken = finishes(c, x, matrix(&w, dtype, sizes[i][1], sizes[i][2], how / 2), &p);
+        if (threads == 1 && mx_isa() > MX_ISA_BASE) assert_true(taken); /* BLAS has other tiles */
+        mx_frame_release(c, 0);
+      }
+    world_close(&w);
+  }
+}
+
+/* One product behind the other in the result; and results whose rows are those of several. */
+static void test_after_batches(void **state) {
+  (void)state;
+  product behind = {.xc = {1, {2}}, .yc = {1, {1}}, .xb = {1, {0}}, .yb = {1, {0}}, .dtype = -1};
+  product beside = {.xc = {1, {1}}, .yc = {1, {0}}, .dtype = -1};
+  for (int threads = 1; threads <= 3; threads++) {
+    world w;
+    mx_ctx *c = world_open(&w, threads);
+    for (int64_t n = 1; n < 60; n += 7) {
+      mx_array *x = random_array(&w, MLAX_FLOAT32, &(mx_dims){3, {30, n, 20}});
+      assert_true(finishes(c, x, random_array(&w, MLAX_FLOAT32, &(mx_dims){3, {30, 20, n}}), &behind));
+      mx_array *rows = mx_transpose(c, random_array(&w, MLAX_FLOAT32, &(mx_dims){2, {20, n}}), &(mx_dims){2, {1, 0}});
+      mx_array *y =
+          mx_transpose(c, random_array(&w, MLAX_FLOAT32, &(mx_dims){3, {n, 20, 3}}), &(mx_dims){3, {1, 0, 2}});
+      y = mx_slice_axis(c, y, 2, 0, 2); /* columns in two axes that do not merge */
+      finishes(c, rows, y, &beside);
+      mx_frame_release(c, 0);
+    }
+    world_close(&w);
+  }
+}
+
 /* A NaN and infinities show where they should, and nowhere else. */
 static void test_special_numbers(void **state) {
   (void)state;
@@ -294,19 +362,6 @@ static void *numbers(world *w, const tiles *t, int64_t n) {
   return p;
 }
 
-typedef struct finished {
-  const tiles *t;
-  int64_t elements;
-} finished;
-
-/* Negates, so that an element which is done twice, or added to afterwards, shows. */
-static void negate(void *arg, const mx_gemm *g, mx_tile done) {
-  finished *f = arg;
-  for (int64_t i = done.m0; i < done.m1; i++)
-    for (int64_t j = done.n0; j < done.n1; j++) put(f->t, g->c, i * g->c_row + j, -get(f->t, g->c, i * g->c_row + j));
-  f->elements += (done.m1 - done.m0) * (done.n1 - done.n0);
-}
-
 static void strides_of(world *w, int64_t rows, int64_t columns, int64_t *row, int64_t *col) {
   int64_t gap = pick(w, 0, 1) ? 0 : pick(w, 1, 40), step = pick(w, 0, 3) ? 1 : 2;
   bool turned = pick(w, 0, 1);
@@ -323,7 +378,7 @@ static void check_tile(const tiles *t, const mx_gemm *g, mx_tile part, bool add,
         double sum = add ? want : 0;
         for (int64_t k = 0; k < g->k; k++)
           sum += get(t, g->a, i * g->a_row + k * g->a_col) * get(t, g->b, k * g->b_row + j * g->b_col);
-        want = g->after ? -sum : sum;
+        want = sum;
       }
       if (got != want)
         fail_msg("%dx%dx%d: element %d, %d is %g, want %g", (int)g->m, (int)g->k, (int)g->n, (int)i, (int)j, got, want);
@@ -332,9 +387,6 @@ static void check_tile(const tiles *t, const mx_gemm *g, mx_tile part, bool add,
 
 static void check_tiles(world *w, const tiles *t, int64_t m, int64_t k, int64_t n) {
   mx_gemm g = {.m = m, .n = n, .k = k, .c_row = n + pick(w, 0, 5), .add = pick(w, 0, 2) == 0};
-  finished f = {t, 0};
-  mx_gemm_epilogue after = {negate, &f};
-  if (pick(w, 0, 1)) g.after = &after;
   strides_of(w, m, k, &g.a_row, &g.a_col);
   strides_of(w, k, n, &g.b_row, &g.b_col);
   void *a = numbers(w, t, (m + 41) * (k + 41) * 2), *b = numbers(w, t, (k + 41) * (n + 41) * 2);
@@ -348,7 +400,6 @@ static void check_tiles(world *w, const tiles *t, int64_t m, int64_t k, int64_t 
   void *scratch = aligned_alloc(64, (t->loops->scratch(&g, part) + 127) / 64 * 64);
   t->loops->multiply(&g, part, scratch);
   check_tile(t, &g, part, g.add, before);
-  if (g.after) assert_int_equal(f.elements, (part.m1 - part.m0) * (part.n1 - part.n0));
   free(a), free(b), free(c), free(before), free(scratch);
 }
 
@@ -551,6 +602,8 @@ int main(void) {
       cmocka_unit_test(test_vectors),         cmocka_unit_test(test_matmul),
       cmocka_unit_test(test_wrong_axes),      cmocka_unit_test(test_derivatives),
       cmocka_unit_test(test_batch),           cmocka_unit_test(test_failing_allocations),
+      cmocka_unit_test(test_after),           cmocka_unit_test(test_after_tiles),
+      cmocka_unit_test(test_after_batches),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

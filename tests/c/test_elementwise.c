@@ -392,7 +392,7 @@ static int random_part(int64_t *part, const int64_t *shape, int ndim) {
 
 static void run(const mx_primitive *p, const mx_params *params, const tensor *in, int n, tensor *out) {
   mx_tensor t[3];
-  mx_kernel_args a = {p, params, n, 1, t, &out->t, NULL};
+  mx_kernel_args a = {.prim = p, .p = params, .n_in = n, .n_out = 1, .in = t, .out = &out->t};
   for (int i = 0; i < n; i++) t[i] = in[i].t;
   assert_true(mx_cpu.kernels[p->id](&ctx, &a));
 }

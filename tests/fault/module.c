@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct tap { /* stands before both allocators while a sweep runs */
+typedef struct tap { /* stands before both allocators while a sweep runs; the engine's pool has no owner then, and gives
+                        nothing */
   lua_Alloc lua;
   void *lua_ud;
   void *(*alloc)(void *ud, void *p, size_t old_size, size_t size, size_t align);
   void *alloc_ud;
   mlax_engine *engine;
+  uintptr_t owner; /* of the pool */
   long count, at, failed;
   bool onwards;
 } tap;
@@ -52,6 +54,7 @@ static void tap_open(lua_State *L, tap *t) {
   t->lua = lua_getallocf(L, &t->lua_ud);
   t->alloc = t->engine->alloc;
   t->alloc_ud = t->engine->alloc_ud;
+  t->owner = atomic_exchange(&t->engine->pool.owner, 0);
   lua_setallocf(L, tap_lua, t);
   t->engine->alloc = tap_engine;
   t->engine->alloc_ud = t;
@@ -61,6 +64,7 @@ static void tap_close(lua_State *L, tap *t) {
   lua_setallocf(L, t->lua, t->lua_ud);
   t->engine->alloc = t->alloc;
   t->engine->alloc_ud = t->alloc_ud;
+  atomic_store(&t->engine->pool.owner, t->owner);
 }
 
 /* Calls the function at 1 with one allocation failing; keeps its error value, if any, on the stack. */
@@ -86,7 +90,7 @@ static void check(lua_State *L, int status, const tap *t) {
 static size_t live(lua_State *L, mlax_engine *e) {
   lua_gc(L, LUA_GCCOLLECT);
   lua_gc(L, LUA_GCCOLLECT);
-  return atomic_load(&e->live);
+  return mx_live(e);
 }
 
 static void run_clean(lua_State *L) {

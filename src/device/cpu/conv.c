@@ -179,7 +179,8 @@ typedef struct job {
   int n_chunks;
   char *scratch; /* for each chunk: the panel (without panels, zeros), a packed panel, a tile of the result */
   size_t each, pack_at, tile_at;
-  char *parts; /* of the result where slices > 1: [group][slice][m][o] */
+  char *parts;     /* of the result where slices > 1: [group][slice][m][o] */
+  mx_after *after; /* NULL: nothing, or the caller does it */
 } job;
 
 /* Where there is one row or column its stride says nothing, but BLAS wants it as long as the others. */
@@ -251,7 +252,13 @@ static void run_chunk(void *arg, int i) {
   bool blas = j->add && !j->own;
   int threads = blas ? mx_serial_begin() : 0;
   if (j->unit) memset(j->scratch + j->each * (size_t)i, 0, j->pack_at);
-  for (int64_t t = lo; t < hi; t++) run_task(j, j->first + t, j->scratch + j->each * (size_t)i);
+  mx_finished f = {.after = j->after};
+  for (int64_t t = lo; t < hi; t++) {
+    int64_t m0 = (j->first + t) * j->rows, m1 = lesser(m0 + j->rows, j->v->m);
+    run_task(j, j->first + t, j->scratch + j->each * (size_t)i);
+    if (f.after) mx_finished_add(&f, m0 * j->v->outs, m1 * j->v->outs); /* one group, one slice */
+  }
+  mx_finished_flush(&f);
   if (blas) mx_serial_end(threads);
 }
 
@@ -339,8 +346,11 @@ static bool multiply(mx_ctx *c, const conv *v) {
   size_t parts;
   cut(&j);
   int64_t all = j.tiles * j.slices * v->groups;
-  double ns = (j.add ? 0.02 : 0.3) * (double)v->outs + 0.3;
-  j.n_chunks = mx_chunks(c->engine, all, ns * (double)j.rows * (double)j.slice);
+  double ns = ((j.add ? 0.02 : 0.3) * (double)v->outs + 0.3) * (double)j.slice;
+  bool at_once = v->groups == 1 && j.slices == 1 && v->y_out == 1 && v->direct && v->y_row == v->outs;
+  if (at_once) j.after = take_after(v, v->outs);
+  if (j.after) ns += j.after->ns * (double)v->outs;
+  j.n_chunks = mx_chunks(c->engine, all, ns * (double)j.rows);
   size_t n = (size_t)j.n_chunks;
   bool ok = make_scratch(c, &j, &parts) && run_rounds(c, &j);
   if (j.scratch) mx_scratch_free(c, j.scratch, j.each * n);
@@ -497,6 +507,12 @@ static void describe(conv *v, const mx_params *p, const mx_aval *x, const mx_ava
   }
 }
 
+static bool has_holes(const conv *v, const mx_few *holes) {
+  bool some = false;
+  for (int i = 0; i < v->spatial; i++) some |= holes->v[i] > 1;
+  return some;
+}
+
 static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
 
 /* Whether some of the result is a sum of nothing: places of a remainder that meets none of the window. */
@@ -518,6 +534,8 @@ static bool run_arrays(mx_ctx *c, const mx_kernel_args *a, const mx_conv_array *
   const mx_aval *aval = a->out[0].aval;
   conv v = {.dtype = dtype, .size = (int64_t)mx_itemsize(dtype), .x = x->data, .w = k->data, .out = y->data};
   describe(&v, a->p, a->in[0].aval, a->in[1].aval, aval, x->strides, k->strides, y->strides);
+  bool lies_there = v.out == a->out[0].data; /* else it is narrowed or turned at last */
+  if (lies_there && !has_holes(&v, &a->p->conv.x_dilation)) v.after = a->after;
   if (leaves_gaps(&v, &a->p->conv.x_dilation)) memset(v.out, 0, (size_t)aval->size * (size_t)v.size);
   return is_empty(&v) || run_remainders(c, &v, &a->p->conv.x_dilation, 0);
 }

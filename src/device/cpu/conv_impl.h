@@ -43,9 +43,10 @@ typedef struct conv {
   order m_order, k_order;
   int64_t m, k;
   runs run;
-  bool direct;   /* rows of the result can be written by the loops of products */
-  int64_t y_row; /* then: from one to the next */
-  mx_gemm form;  /* b's strides */
+  bool direct;     /* rows of the result can be written by the loops of products */
+  int64_t y_row;   /* then: from one to the next */
+  mx_gemm form;    /* b's strides */
+  mx_after *after; /* of a result that is made at once, without holes in x; NULL: nothing */
 } conv;
 
 typedef struct place {
@@ -82,6 +83,17 @@ static inline void next_place(const order *o, int n_run, place *p) {
     if (++p->at[o->axis[i]] < o->length[i]) return;
     p->at[o->axis[i]] = 0;
   }
+}
+
+/* Whether something is to be done to the result afterwards, and its places, `width` elements each, lie one behind the
+ * other in row-major order: it will be done here as they are finished. */
+static inline mx_after *take_after(const conv *v, int64_t width) {
+  int64_t step = width;
+  bool follow = v->after != NULL;
+  for (int i = v->spatial - 1; i >= 0; step *= v->side[i--].out) follow &= v->side[i].out == 1 || v->side[i].y == step;
+  if (!follow || (v->batch > 1 && v->y_batch != step)) return NULL;
+  v->after->taken = true;
+  return v->after;
 }
 
 /* conv_layout.c: an array where the loops find it, and its steps in elements by axis. */

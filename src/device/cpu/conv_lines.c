@@ -63,7 +63,8 @@ typedef struct job {
   int n_chunks;
   char *scratch; /* for each chunk: places of a task, where the result's columns do not lie side by side */
   size_t each;
-  char *parts; /* where slices > 1: [slice][whole][row][place][column] */
+  char *parts;     /* where slices > 1: [slice][whole][row][place][column] */
+  mx_after *after; /* NULL: nothing, or the caller does it */
 } job;
 
 static const side *line_of(const conv *v) { return &v->side[v->spatial - 1]; }
@@ -400,12 +401,24 @@ static void run_task(const job *j, int64_t i, char *scratch, pieces *all) {
     store_places(j, k.whole, row, k.p0, k.p1, k.t.y + (row - k.r0) * k.y_row);
 }
 
+/* A task's part of some rows is finished. */
+static void finish_task(const job *j, int64_t i, mx_finished *f) {
+  task k = task_of(j, i, NULL);
+  for (int64_t row = k.r0; row < k.r1; row++)
+    mx_finished_add(f, (row * j->places + k.p0) * j->n, (row * j->places + k.p1) * j->n);
+}
+
 static void run_chunk(void *arg, int i) {
   const job *j = arg;
   int64_t lo = j->count * i / j->n_chunks, hi = j->count * (i + 1) / j->n_chunks;
+  mx_finished f = {.after = j->after};
   pieces all;
   all.p0 = -1;
-  for (int64_t t = lo; t < hi; t++) run_task(j, j->first + t, j->scratch + j->each * (size_t)i, &all);
+  for (int64_t t = lo; t < hi; t++) {
+    run_task(j, j->first + t, j->scratch + j->each * (size_t)i, &all);
+    if (f.after) finish_task(j, j->first + t, &f);
+  }
+  mx_finished_flush(&f);
 }
 
 /* The slices' results, added in order into the first, and stored. */
@@ -491,8 +504,12 @@ static bool run_rounds(mx_ctx *c, job *j, int64_t all, double work) {
 static bool run_all(mx_ctx *c, job *j) {
   const side *s = line_of(j->v);
   int64_t all = j->slices * j->row_blocks * j->segments * j->wholes, places = lesser(SEGMENT, j->places) * j->rows_each;
+  bool at_once = j->slices == 1 && j->wholes == 1 && j->channels == 1 && (j->y_n == 1 || j->n == 1);
+  bool follow = j->segments == 1 || j->n_rows == 1 || j->rows_each == 1; /* else each row of a task has its range */
+  if (at_once && (follow || SEGMENT * j->n >= MX_RANGE_LEAST)) j->after = take_after(j->v, j->n);
   double sums = (double)(places * lesser(j->slice, j->n_lines) * s->window), per_sum = (double)(j->n * j->unit);
-  j->n_chunks = mx_chunks(c->engine, all, (5 + 0.02 * per_sum) * sums);
+  double ns = (5 + 0.02 * per_sum) * sums + (j->after ? j->after->ns * (double)(places * j->n) : 0);
+  j->n_chunks = mx_chunks(c->engine, all, ns);
   size_t n = (size_t)j->n_chunks, parts = 0;
   j->each = ((size_t)(places * j->n * j->v->size) + 63) / 64 * 64;
   if (j->slices > 1) parts = (size_t)(j->slices * j->wholes * j->n_rows * j->places * j->n * j->v->size);

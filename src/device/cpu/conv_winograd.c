@@ -20,6 +20,7 @@ enum {
   MOST = 128 * 128,     /* of a gradient */
   LEAST_TILES = 32,
   BLOCK = 512 * 1024, /* bytes of v and m */
+  UNIT = 12,          /* tiles; blocks are multiples */
   SLICES = 8,         /* of a gradient */
   PAD = 16            /* elements between points, so that not all of them fall into one set of a cache */
 };
@@ -44,6 +45,7 @@ typedef struct job {
   int n_chunks;
   char *scratch;
   size_t each, m_at, pack_at;
+  mx_after *after; /* result; NULL: nothing, or the caller does it */
 } job;
 
 static bool is_plain(const side *s) { return s->stride == 1 && s->dilation == 1; }
@@ -192,19 +194,40 @@ static void gradient_task(const job *j, int64_t slice, char *scratch) {
   }
 }
 
+/* Where something is done to the result afterwards, a task's blocks are whole lines of tiles: whole rows of the result.
+ * Unless their tiles fill the loops, which take UNIT at a time, too badly. */
+static void cut_lines(job *j) {
+  int64_t line = j->tiles_w, unit = line;
+  while (unit % UNIT) unit += line;
+  int64_t block = j->block >= unit ? j->block / unit * unit : j->block / line * line;
+  bool fills = block > 0 && ceil_div(block, UNIT) * UNIT - block <= block / 20;
+  if (fills && (j->after = take_after(j->v, j->outs))) j->block = block;
+}
+
+/* Elements of the result before this tile, the first of a line. */
+static int64_t elements_before(const job *j, int64_t tile) {
+  int64_t lines = lesser(tile, j->tiles) / j->tiles_w, rows = lines / j->tiles_h * j->y_h + lines % j->tiles_h * 2;
+  return rows * j->y_w * j->outs;
+}
+
 /* -- all tasks ----------------------------------------------------------------------------------------------------- */
 
 static void run_chunk(void *arg, int i) {
   const job *j = arg;
   int64_t lo = j->count * i / j->n_chunks, hi = j->count * (i + 1) / j->n_chunks;
-  for (int64_t t = j->first + lo; t < j->first + hi; t++)
+  mx_finished f = {.after = j->after};
+  for (int64_t t = j->first + lo; t < j->first + hi; t++) {
     (j->slices ? gradient_task : result_task)(j, t, j->scratch + j->each * (size_t)i);
+    if (f.after) mx_finished_add(&f, elements_before(j, t * j->block), elements_before(j, (t + 1) * j->block));
+  }
+  mx_finished_flush(&f);
 }
 
 static bool run_tasks(mx_ctx *c, job *j) {
   int64_t tasks = j->slices ? j->slices : ceil_div(j->tiles, j->block);
   double work = 16.0 * (double)(j->tiles * j->in) * (double)j->outs / (double)tasks;
-  j->n_chunks = mx_chunks(c->engine, tasks, 0.02 * work);
+  double after = j->after ? 4 * j->after->ns * (double)(j->block * j->outs) : 0;
+  j->n_chunks = mx_chunks(c->engine, tasks, 0.02 * work + after);
   size_t n = (size_t)j->n_chunks;
   if (!(j->scratch = mx_scratch(c, j->each * n))) return false;
   int64_t round = greater(1, (int64_t)(ROUND_WORK / work < 1e6 ? ROUND_WORK / work : 1e6)) * j->n_chunks;
@@ -226,8 +249,8 @@ static void set_tiles(job *j) {
   j->products = MX_SIMD_PICK(mx_products_float);
   j->sums = mx_own_tiles(MLAX_FLOAT32);
   j->tiles_h = ceil_div(j->y_h, 2), j->tiles_w = ceil_div(j->y_w, 2), j->tiles = j->n * j->tiles_h * j->tiles_w;
-  j->block = greater(24, BLOCK / (MX_POINTS * (int64_t)sizeof(float) * (j->in + j->outs)) / 12 * 12);
-  j->block = lesser(j->block, greater(24, ceil_div(j->tiles, 16 * 12) * 12)); /* tasks for many threads */
+  j->block = greater(24, BLOCK / (MX_POINTS * (int64_t)sizeof(float) * (j->in + j->outs)) / UNIT * UNIT);
+  j->block = lesser(j->block, greater(24, ceil_div(j->tiles, 16 * UNIT) * UNIT)); /* tasks for many threads */
   j->m_at = aligned((size_t)(MX_POINTS * (j->block * j->in + PAD)) * sizeof(float));
   j->pack_at = j->m_at + aligned((size_t)(MX_POINTS * (j->block * j->outs + PAD)) * sizeof(float));
   mx_gemm g = {.m = j->in, .n = j->outs, .k = j->block, .a_row = 1, .a_col = j->in, .b_row = j->outs, .b_col = 1};
@@ -244,6 +267,7 @@ static bool run_result(mx_ctx *c, conv *v, bool *done) {
   j.y = v->out, j.y_n = v->y_batch, j.y_row = h->y, j.y_col = w->y;
   j.in = v->in, j.outs = v->outs, j.g = g;
   set_tiles(&j);
+  cut_lines(&j);
   j.u = mx_scratch(c, u_bytes);
   if (j.u) j.loops->kernel(j.g, j.in * j.outs, j.u);
   *done = j.u && run_tasks(c, &j);

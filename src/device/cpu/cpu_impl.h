@@ -26,4 +26,24 @@ MX_CPU_FAMILY(linalg);
 /* As mx_device.prepare. */
 bool mx_cpu_prepare_dot(mx_ctx *c, const mx_kernel_args *a, mx_arena *keep, const void **prepared);
 
+/* Elements that one thread has finished, for a->after: ranges that follow one another are handed on together, so that
+ * short ones, too, are worth the call. */
+typedef struct mx_finished {
+  mx_after *after; /* NULL: nothing is to be done */
+  int64_t lo, hi;
+} mx_finished;
+enum {
+  MX_RANGE = 1 << 15,      /* elements that are handed on at once: their operands and results fit the second cache */
+  MX_RANGE_LEAST = 1 << 11 /* fewer are not worth a call, if nothing follows them */
+};
+static inline void mx_finished_flush(mx_finished *f) {
+  if (f->after && f->lo < f->hi) f->after->run(f->after->arg, f->lo, f->hi);
+  f->lo = f->hi;
+}
+static inline void mx_finished_add(mx_finished *f, int64_t lo, int64_t hi) {
+  if (lo != f->hi) mx_finished_flush(f), f->lo = lo;
+  f->hi = hi;
+  if (f->hi - f->lo >= MX_RANGE) mx_finished_flush(f);
+}
+
 #endif

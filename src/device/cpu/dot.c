@@ -201,10 +201,10 @@ static bool make_readable(mx_ctx *c, dot *d, const mx_params *p, const mx_aval *
 
 static int working_dtype(int dtype) { return dtype == MLAX_FLOAT16 || dtype == MLAX_BFLOAT16 ? MLAX_FLOAT32 : dtype; }
 
-static bool multiply(mx_ctx *c, dot *d, const mx_params *p, const mx_aval *out, char *to) {
+static bool multiply(mx_ctx *c, dot *d, const mx_params *p, const mx_aval *out, char *to, mx_after *after) {
   int dtype = d->of.dtype;
   return operand_convert(c, &d->x, dtype) && operand_convert(c, &d->y, dtype) && make_readable(c, d, p, out) &&
-         mx_dot_run(c, &d->of, d->x.t.data, d->y.t.data, to);
+         mx_dot_run(c, &d->of, d->x.t.data, d->y.t.data, to, after);
 }
 
 static void dot_set(dot *d, const mx_kernel_args *a, int dtype, int out_dtype) {
@@ -247,7 +247,7 @@ bool mx_cpu_prepare_dot(mx_ctx *c, const mx_kernel_args *a, mx_arena *keep, cons
 }
 
 bool mx_cpu_dot(mx_ctx *c, const mx_kernel_args *a) {
-  if (a->prepared) return mx_dot_run(c, a->prepared, a->in[0].data, a->in[1].data, a->out[0].data);
+  if (a->prepared) return mx_dot_run(c, a->prepared, a->in[0].data, a->in[1].data, a->out[0].data, a->after);
   const mx_tensor *y = &a->out[0];
   if (y->aval->size == 0) return true;
   if (a->in[0].aval->size == 0) { /* sums of nothing */
@@ -258,7 +258,8 @@ bool mx_cpu_dot(mx_ctx *c, const mx_kernel_args *a) {
   dot d;
   choose_dtypes(&d, a);
   if (d.of.out_dtype != y->aval->dtype && !mx_widen_result(c, y, &w)) return false;
-  bool ok = multiply(c, &d, a->p, w.out.aval, w.out.data);
+  mx_after *after = w.memory[1] ? NULL : a->after; /* halves are narrowed at last */
+  bool ok = multiply(c, &d, a->p, w.out.aval, w.out.data, after);
   operand_free(c, &d.x);
   operand_free(c, &d.y);
   return mx_narrow(c, &w, ok);

@@ -33,8 +33,9 @@ typedef struct mx_dot_operand {
   size_t bytes;
 } mx_dot_operand;
 
-/* Multiplies; the operands are ready. False: interrupted, or no memory. */
-bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out);
+/* Multiplies; the operands are ready. after: NULL, or what is done to the result then; it is row-major. False:
+ * interrupted, or no memory. */
+bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out, mx_after *after);
 /* The register tiles of this machine for a dtype; NULL: there are none. */
 const mx_gemm_loops *mx_own_tiles(int dtype);
 /* Those that multiply bfloat16 as it lies, and write this dtype; NULL: there are none. */

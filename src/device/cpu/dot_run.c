@@ -10,13 +10,19 @@
  * (Halves of rows that are a power of two long would leave half of a cache's sets empty.) The sums of the parts are
  * added last.
  *
- * Tiles go to the threads in rounds of at most 2^31 operations a thread; between rounds an interrupt is heard. */
+ * Tiles go to the threads in rounds of at most 2^31 operations a thread; between rounds an interrupt is heard.
+ *
+ * What is done to the result afterwards (mx_after) takes whole rows of it as they are finished. It is left to the
+ * caller where tiles have short parts of rows: calls for a few hundred elements each cost more than they save, and so
+ * would cutting the rows instead, since b is packed again for each tile. */
 #include "dot_impl.h"
 
 #include <cblas.h>
 
 #define MANY_ROWS    20                  /* units of rows that are cut before the columns are */
 #define TILE_WORK    ((double)(1 << 30)) /* multiplications of a tile, at most */
+#define AFTER_BYTES  (256 << 10)         /* of c, in a tile behind which something is done: a cache holds them */
+#define AFTER_DEPTH  4                   /* k of so many times the rows of such a tile hides the way of c */
 #define BLAS_PARTS   4                   /* into which a product is cut for it, whatever the threads */
 #define ROUND_WORK   ((double)(1 << 30)) /* multiplications of a round, for each thread */
 #define GEMV_NS      0.015               /* a byte of a matrix, times a vector */
@@ -39,10 +45,12 @@ typedef struct job {
   int n_chunks;
   char *scratch; /* for each chunk */
   size_t each;
+  mx_after *after; /* NULL: nothing, or the caller does it */
 } job;
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t greater(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static double work_of(const mx_gemm *f) { return (double)f->m * (double)f->n * (double)f->k; }
 
@@ -150,7 +158,7 @@ static mx_gemm product_at(const job *j, int64_t position) {
   return g;
 }
 
-static void run_tile(const job *j, int64_t i, char *scratch) {
+static void run_tile(const job *j, int64_t i, char *scratch, mx_finished *f) {
   int64_t per_product = j->row_tiles * j->column_tiles, in = i % per_product;
   mx_gemm g = product_at(j, i / per_product);
   mx_tile t = {.m0 = in / j->column_tiles * j->rows, .n0 = in % j->column_tiles * j->columns};
@@ -162,13 +170,20 @@ static void run_tile(const job *j, int64_t i, char *scratch) {
   case USE_TILES: j->loops->multiply(&g, t, scratch); break;
   case USE_BLAS: blas_tile(j->d, &g, t); break;
   }
+  if (!f->after) return;
+  bool whole = t.m1 - t.m0 == 1 || t.n1 - t.n0 == g.c_row;
+  int64_t first = (g.c - j->out) / j->d->out_size + t.m0 * g.c_row + t.n0,
+          n = (whole ? t.m1 - t.m0 : 1) * (t.n1 - t.n0);
+  for (int64_t i = t.m0; i < t.m1; i += whole ? t.m1 - t.m0 : 1, first += g.c_row) mx_finished_add(f, first, first + n);
 }
 
 static void run_chunk(void *arg, int i) {
   const job *j = arg;
   int64_t lo = j->tiles * i / j->n_chunks, hi = j->tiles * (i + 1) / j->n_chunks;
   int threads = j->use == USE_BLAS ? mx_serial_begin() : 0;
-  for (int64_t k = lo; k < hi; k++) run_tile(j, j->first + k, j->scratch + j->each * (size_t)i);
+  mx_finished f = {.after = j->after};
+  for (int64_t k = lo; k < hi; k++) run_tile(j, j->first + k, j->scratch + j->each * (size_t)i, &f);
+  mx_finished_flush(&f);
   if (j->use == USE_BLAS) mx_serial_end(threads);
 }
 
@@ -195,6 +210,27 @@ static void cut(job *j, int chunks) {
   }
 }
 
+/* Whether tiles make enough elements that follow one another in the result, by themselves or together. */
+static bool makes_ranges(const job *j) {
+  const mx_gemm *f = &j->d->form;
+  if (j->rows > 1 && (j->columns < f->n || f->c_row != f->n)) return j->columns >= MX_RANGE_LEAST;
+  int64_t next = f->m * f->n;
+  bool follow = f->m == 1 || f->c_row == f->n;
+  for (int i = j->d->outer.n - 1; i >= 0; next *= j->d->outer.axis[i--].n) follow &= j->d->outer.axis[i].out == next;
+  return follow || j->rows * j->columns >= MX_RANGE_LEAST;
+}
+
+/* Where something is done to c afterwards, tiles of whole rows are cut until a cache holds them, if that leaves them
+ * enough rows: b is packed again for each, k elements a column, and what that costs must be less than c's way. (With
+ * matrix tiles it is not.) */
+static void cut_after(job *j) {
+  const mx_gemm *f = &j->d->form;
+  int64_t row = j->columns * j->d->out_size, least = greater(2 * j->row_unit, f->k / AFTER_DEPTH);
+  if (j->use != USE_TILES || j->d->dtype == MLAX_BFLOAT16 || j->columns < f->n || least * row > AFTER_BYTES) return;
+  while (j->rows * row > AFTER_BYTES && j->rows >= 2 * least) j->rows = half_of(j->rows, j->row_unit);
+  j->row_tiles = ceil_div(f->m, j->rows);
+}
+
 /* What a chunk needs beside its operands: a packed panel; a dense vector, and a result to be spread. */
 static size_t scratch_bytes(const job *j) {
   const mx_gemm *f = &j->d->form;
@@ -215,6 +251,7 @@ static double ns_per_work(const job *j) {
 static bool run_rounds(mx_ctx *c, job *j) {
   int64_t all = j->row_tiles * j->column_tiles * j->d->products;
   double tile = (double)j->rows * (double)j->columns * (double)j->d->form.k;
+  if (j->after) tile += (double)j->rows * (double)j->columns * j->after->ns / ns_per_work(j);
   int64_t round = (int64_t)(ROUND_WORK / (tile < 1 ? 1 : tile)) * j->n_chunks;
   if (round < j->n_chunks) round = j->n_chunks;
   for (j->first = 0; j->first < all; j->first += j->tiles) {
@@ -280,7 +317,7 @@ static bool run_parts(mx_ctx *c, const mx_dot *d, const char *x, const char *y, 
   return true;
 }
 
-bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out) {
+bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *out, mx_after *after) {
   job j = {.d = d, .x = x, .y = y, .out = out, .table = MX_SIMD_PICK(mx_gemm_table), .use = choose(d, &d->form)};
   double work = work_of(&d->form);
   if (cuts_k(d, &d->form)) return run_parts(c, d, x, y, out);
@@ -288,8 +325,14 @@ bool mx_dot_run(mx_ctx *c, const mx_dot *d, const char *x, const char *y, char *
   j.row_unit = j.use == USE_TILES ? j.loops->row_unit : 16;
   j.column_unit = j.use == USE_TILES ? j.loops->column_unit : 16;
   int64_t units = d->products * ceil_div(d->form.m, j.row_unit) * ceil_div(d->form.n, j.column_unit);
-  j.n_chunks = mx_chunks(c->engine, units, ns_per_work(&j) * work * (double)d->products / (double)units);
+  double ns = ns_per_work(&j) * work + (after ? after->ns * (double)d->form.m * (double)d->form.n : 0);
+  j.n_chunks = mx_chunks(c->engine, units, ns * (double)d->products / (double)units);
   cut(&j, j.use == USE_BLAS ? BLAS_PARTS : j.n_chunks); /* BLAS adds in an order that depends on the lengths */
+  if (after && makes_ranges(&j)) {
+    cut_after(&j);
+    after->taken = true;
+    j.after = after;
+  }
   j.each = scratch_bytes(&j);
   size_t bytes = j.each * (size_t)j.n_chunks;
   if (bytes && !(j.scratch = mx_scratch(c, bytes))) return false;

@@ -408,7 +408,7 @@ static bool scatter(mx_ctx *c, const mx_kernel_args *k) {
   int n = other_axes(axes, out->aval, strides, shape, to), s = updates->aval->ndim - n;
   w.b = block_of(n, shape, to, updates->strides + s, mx_itemsize(x->aval->dtype));
   update_axes(&w, updates, s);
-  mx_cpu_copy(c, x, out->data);
+  if (x->data != out->data) mx_cpu_copy(c, x, out->data);
   if (w.b.size == 0) return true;
   if (w.b.size >= 16) w.chunks = mx_chunks(c->engine, w.a.size, 0.5 * (double)w.b.size);
   mx_parallel(c->engine, w.chunks, scatter_chunk, &w);
@@ -445,7 +445,7 @@ static bool dynamic_update_slice(mx_ctx *c, const mx_kernel_args *k) {
   const mx_tensor *x = &k->in[0], *y = &k->in[1], *out = &k->out[0];
   int64_t strides[MX_MAX_NDIM];
   size_t item = mx_itemsize(x->aval->dtype);
-  mx_cpu_copy(c, x, out->data);
+  if (x->data != out->data) mx_cpu_copy(c, x, out->data);
   if (y->aval->size == 0) return true;
   mx_strides_contiguous(out->aval, strides);
   char *window = out->data + window_offset(out->aval, strides, &k->in[2], y->aval->shape);

@@ -92,13 +92,7 @@ static const void *operand_next(operand *o, int64_t n) {
   return o->block;
 }
 
-typedef struct job {
-  const mx_code *code;
-  const mx_tensor *in, *out;
-  int64_t lo, hi; /* the part of the result that is computed now */
-  int64_t block;  /* elements */
-  int chunks;
-} job;
+typedef mx_code_run job;
 
 static const mx_aval *shape_of(const job *j, int k) { return j->code->shape ? j->code->shape[k] : j->out->aval; }
 
@@ -176,11 +170,13 @@ static void run_many(const job *j, int64_t lo, int64_t hi) {
   run_range(j, operands, lo, hi);
 }
 
+static void run_part(const job *j, int64_t lo, int64_t hi) { (j->code->n_in <= FEW ? run_few : run_many)(j, lo, hi); }
+
 static void run_chunk(void *arg, int i) {
   const job *j = arg;
   int64_t units = (j->hi - j->lo + MX_UNIT - 1) / MX_UNIT;
   int64_t lo = j->lo + units * i / j->chunks * MX_UNIT, hi = j->lo + units * (i + 1) / j->chunks * MX_UNIT;
-  (j->code->n_in <= FEW ? run_few : run_many)(j, lo, hi < j->hi ? hi : j->hi);
+  run_part(j, lo, hi < j->hi ? hi : j->hi);
 }
 
 /* A large operand whose rows are scattered in memory: reading it in the result's order would waste most of each cache
@@ -242,11 +238,25 @@ static bool run_turned(mx_ctx *c, job *j) {
   return ok;
 }
 
+static bool reads_transposed(const job *j) {
+  for (int k = 0; k < j->code->n_in; k++)
+    if (is_transposed(&j->in[k], shape_of(j, k))) return true;
+  return false;
+}
+
 bool mx_cpu_run(mx_ctx *c, const mx_code *code, const mx_tensor *in, const mx_tensor *out) {
   job j = {.code = code, .in = in, .out = out};
   if (out->aval->size == 0) return true;
   if (code->cols) return mx_cpu_run_rows(c, code, in, out);
-  for (int k = 0; k < code->n_in; k++)
-    if (is_transposed(&in[k], shape_of(&j, k))) return run_turned(c, &j);
-  return run_all(c, &j);
+  return (reads_transposed(&j) ? run_turned : run_all)(c, &j);
+}
+
+/* -- behind a kernel ----------------------------------------------------------------------------------------------- */
+
+static void run_after(void *arg, int64_t lo, int64_t hi) { run_part(arg, lo, hi); }
+
+bool mx_code_after(const mx_code *code, const mx_tensor *in, const mx_tensor *out, mx_code_run *r, mx_after *after) {
+  *r = (job){.code = code, .in = in, .out = out, .block = block_of(code)};
+  *after = (mx_after){.run = run_after, .arg = r, .ns = code->ns};
+  return code->cols == 0 && !reads_transposed(r);
 }

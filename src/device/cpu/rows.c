@@ -107,9 +107,9 @@ const mx_fold_loops *mx_row_loops(const mx_instruction *i) {
 }
 
 static void fill_identity(const mx_instruction *i, int64_t n, char *to) {
-  size_t size = mx_itemsize(i->dtype);
-  mx_reduce_identity(mx_row_op(i), i->dtype, to);
-  for (int64_t k = 1; k < n; k++) memcpy(to + (size_t)k * size, to, size);
+  char identity[8];
+  mx_reduce_identity(mx_row_op(i), i->dtype, identity);
+  mx_gather_run(mx_itemsize(i->dtype), n, identity, 0, to);
 }
 
 static void start_accs(const mx_code *code, char *acc) {

@@ -117,16 +117,17 @@ static bool concat(mx_ctx *c, const mx_kernel_args *a) {
   mx_strides_contiguous(a->out[0].aval, strides);
   for (int k = 0; k < a->n_in; k++) {
     const mx_tensor *x = &a->in[k];
-    copy_strided(c, x->aval, to, strides, x->data, x->strides);
+    if (x->data != to) copy_strided(c, x->aval, to, strides, x->data, x->strides); /* else a plan put it there */
     to += x->aval->shape[axis] * strides[axis];
   }
   return true;
 }
 
-static void fill(mx_ctx *c, const mx_tensor *y, const char *value) {
-  int64_t zero[MX_MAX_NDIM] = {0}, strides[MX_MAX_NDIM];
-  mx_strides_contiguous(y->aval, strides);
-  copy_strided(c, y->aval, y->data, strides, value, zero);
+/* Elements of one value, one behind the other. */
+static void fill(mx_ctx *c, int dtype, char *to, int64_t n, const char *value) {
+  int64_t zero = 0, item = (int64_t)mx_itemsize(dtype);
+  mx_aval row = {.dtype = (uint8_t)dtype, .ndim = 1, .size = n, .shape = {n}};
+  copy_strided(c, &row, to, &item, value, &zero);
 }
 
 /* Of an axis of x the elements that land in the result: position i goes to lo + i * step, 0 <= that < length. */
@@ -137,25 +138,45 @@ static void landing(int64_t lo, int64_t step, int64_t n, int64_t length, int64_t
   *count = end > *first ? end - *first : 0;
 }
 
-static bool pad(mx_ctx *c, const mx_kernel_args *a) {
+/* The elements of the operand that land in the result: their shape, and the way to them on both sides. */
+typedef struct landed {
+  mx_aval part;
+  const char *from;
+  char *to;
+  int64_t to_strides[MX_MAX_NDIM];
+} landed;
+
+static landed find_landed(const mx_kernel_args *a, const int64_t *strides) {
   const mx_tensor *x = &a->in[0], *y = &a->out[0];
-  int64_t strides[MX_MAX_NDIM], to_strides[MX_MAX_NDIM];
-  mx_aval part = *x->aval;
-  const char *from = x->data;
-  char *to = y->data;
-  mx_strides_contiguous(y->aval, strides);
-  fill(c, y, a->in[1].data);
-  part.size = 1;
+  landed l = {.part = *x->aval, .from = x->data, .to = y->data};
+  l.part.size = 1;
   for (int i = 0; i < x->aval->ndim; i++) {
     int64_t lo = a->p->pad.lo.v[i], step = a->p->pad.interior.v[i] + 1, first;
-    landing(lo, step, x->aval->shape[i], y->aval->shape[i], &first, &part.shape[i]);
-    part.size *= part.shape[i];
-    if (part.shape[i] == 0) return true;
-    from += first * x->strides[i];
-    to += (lo + first * step) * strides[i];
-    to_strides[i] = part.shape[i] > 1 ? step * strides[i] : strides[i];
+    landing(lo, step, x->aval->shape[i], y->aval->shape[i], &first, &l.part.shape[i]);
+    l.part.size *= l.part.shape[i];
+    if (l.part.size == 0) break;
+    l.from += first * x->strides[i];
+    l.to += (lo + first * step) * strides[i];
+    l.to_strides[i] = l.part.shape[i] > 1 ? step * strides[i] : strides[i];
   }
-  copy_strided(c, &part, to, to_strides, from, x->strides);
+  return l;
+}
+
+/* Where the operand is one range of the result, only what lies around it is filled; a plan may have put it there. */
+static bool pad(mx_ctx *c, const mx_kernel_args *a) {
+  const mx_tensor *y = &a->out[0];
+  const char *value = a->in[1].data;
+  int64_t strides[MX_MAX_NDIM], item = (int64_t)mx_itemsize(y->aval->dtype);
+  mx_strides_contiguous(y->aval, strides);
+  landed l = find_landed(a, strides);
+  bool range = l.part.size > 0 && mx_strides_are_contiguous(&l.part, l.to_strides);
+  int64_t before = range ? (l.to - y->data) / item : y->aval->size;
+  fill(c, y->aval->dtype, y->data, before, value);
+  if (range) {
+    int64_t end = before + l.part.size;
+    fill(c, y->aval->dtype, y->data + end * item, y->aval->size - end, value);
+  }
+  if (l.part.size > 0 && l.from != l.to) copy_strided(c, &l.part, l.to, l.to_strides, l.from, a->in[0].strides);
   return true;
 }
 

@@ -5,22 +5,13 @@
 #include "../../../array/array.h"
 #include "simd.h"
 
-typedef struct mx_gemm mx_gemm;
-
 /* Rows m0 .. m1-1, columns n0 .. n1-1 of c. */
 typedef struct mx_tile {
   int64_t m0, m1, n0, n1;
 } mx_tile;
 
-/* What is done to c while it is in a cache: `run` is called once for every part of c, when it is finished, by the
- * thread that made it. It may read and write c[m0..m1-1, n0..n1-1], and nothing else of c. */
-typedef struct mx_gemm_epilogue {
-  void (*run)(void *arg, const mx_gemm *g, mx_tile done);
-  void *arg;
-} mx_gemm_epilogue;
-
 /* c[m,n] = a[m,k] b[k,n]; add: float32 and float64 alone, c += a b */
-struct mx_gemm {
+typedef struct mx_gemm {
   int64_t m, n, k;
   const char *a, *b;
   char *c;
@@ -28,8 +19,7 @@ struct mx_gemm {
   int64_t a_inner, a_outer; /* float32, float64: after so many rows of a the next ones lie a_outer behind the first of
                                those; 0: never */
   bool add;
-  const mx_gemm_epilogue *after; /* NULL: nothing */
-};
+} mx_gemm;
 
 /* y[i] = sum_j a[i,j] x[j], i < m, j < n; x and y are dense */
 typedef struct mx_gemv {

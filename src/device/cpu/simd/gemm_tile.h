@@ -28,7 +28,7 @@ _Static_assert((int)ROWS <= (int)MX_RUN_ROWS, "a run has the rows of a tile");
 
 enum {
   COLUMNS = 2 * LANES,
-  GROUP = 4 * COLUMNS,              /* columns whose panels are packed together, and handed to the epilogue */
+  GROUP = 4 * COLUMNS,              /* columns whose panels are packed together */
   PACK_A_COLUMNS = 10 * COLUMNS,    /* a is packed from so many columns on */
   PACK_ROWS = 6 * ROWS,             /* both from so many rows on, */
   PACK_ROWS_LARGE = 2 * ROWS,       /* or so many where b has many elements; */
@@ -354,13 +354,6 @@ static void panel(const work *w, const place *p, int64_t j, const T *packed, fee
   }
 }
 
-/* Where the last part of k is done, the group is finished. */
-static void finish(const work *w, const place *p) {
-  const mx_gemm *g = w->g;
-  if (g->after && p->k + p->depth == g->k)
-    g->after->run(g->after->arg, g, (mx_tile){p->m, p->m + p->rows, p->j, p->j + p->n});
-}
-
 static int64_t tiles_of(const place *p) { return ((p->rows + ROWS - 1) / ROWS) * ((p->n + COLUMNS - 1) / COLUMNS); }
 
 static void multiply(const mx_gemm *g, mx_tile t, void *scratch) {
@@ -376,7 +369,6 @@ static void multiply(const mx_gemm *g, mx_tile t, void *scratch) {
     if (w.packs_a && p.j == t.n0) pack_a(&w, &p);
     f = (feed){.p = next_place(&w, p), .to = w.b[i], .all = tiles_of(&p)};
     for (int64_t j = 0; j < p.n; j += COLUMNS) panel(&w, &p, j, packed, &f);
-    finish(&w, &p);
     p = f.p;
   }
 }
