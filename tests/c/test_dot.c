@@ -275,10 +275,11 @@ static void test_after_tiles(void **state) {
     mx_ctx *c = world_open(&w, threads);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
       for (int how = 0; how < 4; how++) {
-        int dtype = how % 3 == 0 ? MLAX_FLOAT32 : MLAX_FLOAT64;
+        int dtype = how == 0 ? MLAX_FLOAT32 : how == 3 ? MLAX_BFLOAT16 : MLAX_FLOAT64;
         mx_array *x = matrix(&w, dtype, sizes[i][0], sizes[i][1], how % 2);
         bool taken = finishes(c, x, matrix(&w, dtype, sizes[i][1], sizes[i][2], how / 2), &p);
-        if (threads == 1 && mx_isa() > MX_ISA_BASE) assert_true(taken); /* BLAS has other tiles */
+        if (threads == 1 && mx_isa() > MX_ISA_BASE && dtype != MLAX_BFLOAT16)
+          assert_true(taken); /* BLAS has other tiles */
         mx_frame_release(c, 0);
       }
     world_close(&w);
