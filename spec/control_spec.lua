@@ -298,6 +298,29 @@ describe("while_loop", function()
     assert.equal(text, message(function() return mlax.grad(mlax.jit(f))(mlax.array(3)) end))
   end)
 
+  it("is split where a part of the carry has no tangent", function()
+    local function f(x)
+      return mlax.while_loop(function(c) return c[1]:lt(3) end, function(c) return {c[1] + 1, c[2] * x, c[3] + 1} end, {0, x, 1.0})
+    end
+    near({48}, mlax.jacfwd(mlax.jacfwd(function(x) return f(x)[2] end))(mlax.array(2)))
+    local y, push = mlax.linearize(function(x) local c = f(x) return c[2] + c[3] end, mlax.array(2))
+    near({20}, y)
+    near({32, 64}, mlax.vmap(push)(mlax.array{1, 2}))
+    near({4}, mlax.grad(function(x) return f(x)[3] * x end)(mlax.array(2)))
+    near({16}, mlax.grad(function(x) return mlax.stop_gradient(f(x)[2]) * x end)(mlax.array(2)))
+  end)
+
+  it("checks nothing for an example that has stopped", function()
+    local table_ = mlax.array{1, 1, 2}
+    local function walk(first)
+      return mlax.while_loop(function(c) return c.i:le(3) end, function(c) return {i = c.i + 1, s = c.s + table_[c.i]} end,
+        {i = first, s = 0.0}).s
+    end
+    near({4, 2, 0, 0}, mlax.vmap(walk)(i32{1, 3, 4, 9}))
+    near({4, 2, 0, 0}, mlax.jit(mlax.vmap(mlax.vmap(walk)))(i32{{1, 3}, {4, 9}}))
+    assert.matches("index 0 is out of range", message(function() return mlax.vmap(walk)(i32{1, 0}) end))
+  end)
+
   it("is differentiated by what is around it", function()
     near({3}, mlax.grad(function(x)
       local n = mlax.while_loop(function(c) return c:lt(3) end, function(c) return c + 1 end, 0)
@@ -673,6 +696,15 @@ describe("custom_vjp", function()
     near({1}, mlax.grad(function(w) return mlax.grad(g, {argnums = 2})(w, x3[1]) end)(mlax.array(7)))
   end)
 
+  it("lets integer arguments pass", function()
+    local function at(x, i) return x[i] end
+    local g = mlax.custom_vjp(at, function(x, i) return x[i], {x, i} end,
+      function(r, ct) return mlax.zeros_like(r[1]):at{r[2]}:add(ct), nil end)
+    near({0, 1, 0}, mlax.grad(g)(x3, i32(2)))
+    near({0, 1, 0}, mlax.jit(mlax.grad(g))(x3, i32(2)))
+    near({1, 0, 0, 0, 1, 0}, mlax.vmap(mlax.grad(g), {in_axes = {false, 1}})(x3, i32{1, 2}))
+  end)
+
   it("names what does not fit", function()
     local function id(x) return x end
     local function forth(x) return x, {} end
@@ -754,6 +786,20 @@ describe("collectives", function()
         return (mlax.scan(function(c) return mlax.psum(c, "rows"), nil end, x, nil, {length = 1}))
       end, "columns", "rows"))(m))
     end
+  end)
+
+  it("inside scan have derivatives of both orders", function()
+    local function total(v)
+      return over(function(y)
+        local c, ys = mlax.scan(function(c, t)
+          local new = (mlax.psum(c, "i") * y + t):sin()
+          return new, new * mlax.axis_index("i")
+        end, y, f64{0.1, 0.2})
+        return c + ys:sum()
+      end, "i")(v):sum()
+    end
+    checks_gradient(total, f64{0.3, 0.5})
+    checks_hessian(total, f64{0.3, 0.5})
   end)
 
   it("have derivatives", function()
