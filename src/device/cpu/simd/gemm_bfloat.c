@@ -22,8 +22,6 @@
 #if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BF16__) /* gcc, clang */
 #  include <immintrin.h>
 
-#  define UNROLL _Pragma("GCC unroll 16")
-
 enum {
   SIDE = 16,            /* rows of a tile, columns of b's */
   STEP = 32,            /* k of a tile */

@@ -13,7 +13,6 @@ enum {
   BLOCK = 1024, /* elements */
   LONG = 128    /* rows so long are exponentiated one by one */
 };
-#define UNROLL _Pragma("GCC unroll 16")
 
 static void f64_exp_less(const double *x, double m, double *y, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] = exp(x[i] - m);

@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-#define UNROLL _Pragma("GCC unroll 16")
-
 enum {
   LANES = 256,  /* bytes of partial results, in as many registers as that takes: the same bits everywhere */
   BLOCK = 4096, /* elements that are added up in lanes; longer runs are halved */

@@ -42,6 +42,15 @@ bool mx_has_matrix_tiles(void);
 #  pragma clang diagnostic ignored "-Wpass-failed" /* loops that call libm stay as they are */
 #endif
 
+/* Arrays of vectors are registers only where the loops over them are unrolled. */
+#if defined(__clang__)
+#  define UNROLL       _Pragma("clang loop unroll(full)")
+#  define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+#else
+#  define UNROLL       _Pragma("GCC unroll 16")
+#  define UNROLL_TWICE _Pragma("GCC unroll 2")
+#endif
+
 #define INLINE static inline __attribute__((always_inline, unused))
 
 /* Bytes of a register of the instruction set that a file is compiled for. */

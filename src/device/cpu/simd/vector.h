@@ -1,10 +1,7 @@
 /* vector.h: the part of vector_float.h and vector_double.h that is the same in both: what the compiler's own vectors of
- * 16 bytes can do on machines without fused multiply-add, and unrolled loops over registers. */
+ * 16 bytes can do on machines without fused multiply-add. */
 #ifndef MX_SIMD_VECTOR_H
 #define MX_SIMD_VECTOR_H
-
-#define UNROLL       _Pragma("GCC unroll 16")
-#define UNROLL_TWICE _Pragma("GCC unroll 2")
 
 #if defined(VECTOR_PLAIN)
 enum { LANES = 16 / sizeof(T) };
