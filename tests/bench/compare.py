@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SYSTEMS = ("mlax", "jax", "torch")
 MAX_DELAY = 0.05  # of a sample's time: above it others had the cores
 RETRIES = 2  # of a disturbed sample
-PAUSE = 0.02  # seconds between samples, in which the threads of the last one go to sleep
+PAUSE = 0.3  # seconds between samples, in which the threads of the last one stop to spin (those of PyTorch after 0.2)
 
 
 # -- programs ------------------------------------------------------------------------------------------------------------
