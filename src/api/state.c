@@ -215,6 +215,9 @@ static void pace_start(mx_pace *p, size_t live) {
   p->ended = mx_seconds();
 }
 
+/* Since then. */
+static size_t pace_growth(const mx_pace *p, size_t live) { return live - (p->ceiling - p->budget); }
+
 /* What looking for garbage takes for the script's own heap alone: the pause, seconds, grows with the garbage, too,
  * where that no longer lies in the cache. So the best that was seen for a kilobyte counts; it is forgotten slowly. */
 static double mark_time(mx_pace *p, lua_State *L, double pause) {
@@ -242,7 +245,7 @@ static bool frees_small(const mx_state *s, size_t growth) { return growth / MEAN
  * less cost: the collector is incremental until most of what dies is small again. */
 static void collect_all(lua_State *L, mx_state *s) {
   double work = mx_seconds() - s->all.ended, pause = 0;
-  size_t before = live_bytes(s), growth = before + s->all.budget - s->all.ceiling, enough = before - growth / 2;
+  size_t before = live_bytes(s), growth = pace_growth(&s->all, before), enough = before - growth / 2;
   look_for_garbage(L, s, 0, &pause);
   bool few = live_bytes(s) > enough;
   if (!few && !frees_small(s, growth) && lua_gc(L, LUA_GCINC, 0, 0, 0) == LUA_GCGEN) s->incremental = true;
@@ -253,7 +256,7 @@ static void collect_all(lua_State *L, mx_state *s) {
 /* A cycle of Lua's that was under way takes what has been made since it began for alive: then another one follows. */
 static void collect_grown(lua_State *L, mx_state *s) {
   double work = mx_seconds() - s->young.ended, pause = 0;
-  size_t before = live_bytes(s), growth = before + s->young.budget - s->young.ceiling, enough = before - growth / 2;
+  size_t before = live_bytes(s), growth = pace_growth(&s->young, before), enough = before - growth / 2;
   bool ended = look_for_garbage(L, s, step_of(L, growth), &pause);
   if (ended && live_bytes(s) > enough) look_for_garbage(L, s, step_of(L, growth), &pause);
   if (s->incremental && frees_small(s, growth)) {

@@ -82,9 +82,9 @@ static bool turn_conv(mx_rewrite *r, const mx_node *n, int32_t *out) {
 
 /* -- what works on their results ----------------------------------------------------------------------------------- */
 
-/* What of its operands the primitive's result is made of, place by place; -1: none. */
-static int passes_on(const mx_eqn *e) {
-  switch (e->prim->id) {
+/* What works along axes: its result is made of the first operand, place by place. */
+static bool is_along_axes(const mx_primitive *prim) {
+  switch (prim->id) {
   case MX_PRIM_pad:
   case MX_PRIM_slice:
   case MX_PRIM_concat:
@@ -94,8 +94,8 @@ static int passes_on(const mx_eqn *e) {
   case MX_PRIM_reduce_window_max:
   case MX_PRIM_reduce_window_min:
   case MX_PRIM_select_and_gather:
-  case MX_PRIM_select_and_scatter_add: return 0;
-  default: return -1;
+  case MX_PRIM_select_and_scatter_add: return true;
+  default: return false;
   }
 }
 
@@ -104,7 +104,7 @@ static bool leads_to_conv(const mx_rewrite *r, int32_t v, int *visits) {
   const mx_eqn *e = mx_maker(r, v);
   if (!e || --*visits < 0) return false;
   if (e->prim->id == MX_PRIM_conv) return true;
-  if (passes_on(e) >= 0) return leads_to_conv(r, e->in[passes_on(e)], visits);
+  if (is_along_axes(e->prim)) return leads_to_conv(r, e->in[0], visits);
   bool found = false;
   for (int k = 0; mx_cpu_is_elementwise(e->prim) && k < e->n_in && !found; k++)
     found = mx_aval_at(r, e->in[k])->size == mx_aval_at(r, v)->size && leads_to_conv(r, e->in[k], visits);
@@ -181,11 +181,11 @@ static bool turn_fold(mx_rewrite *r, const mx_node *n, int32_t *out) {
   int32_t x = untwisted(r, n->in[0]);
   if (x < 0) return false;
   int ndim = mx_aval_at(r, x)->ndim;
-  mx_params fold = {.axes = {.axes = {0}}}, order = {.axes = {.axes = {0}}};
+  mx_params fold = {.axes = {.axes = {0}}}, order = {.axes = {.axes = {0}}}, named = to_last(ndim);
   int place[MX_MAX_NDIM], left = 0;
   bool in_order = true;
   for (int i = 0; i < ndim; i++) { /* axes of x, as they are named first */
-    int first = i == 0 ? 0 : i == ndim - 1 ? 1 : i + 1;
+    int64_t first = named.axes.axes.v[i];
     bool folded = mx_dims_has(&n->op.p->axes.axes, first);
     if (folded) fold.axes.axes.v[fold.axes.axes.n++] = i;
     else place[first] = left++;
@@ -239,9 +239,8 @@ static bool turn_along_axes(mx_rewrite *r, const mx_node *n, int32_t *out) {
 
 bool mx_pass_layout(mx_rewrite *r, const mx_node *n, int32_t *out) {
   if (n->op.n_out != 1 || n->op.n_in == 0) return false;
-  mx_eqn e = {.prim = n->op.prim};
   if (n->op.prim->id == MX_PRIM_conv) return turn_conv(r, n, out);
-  if (passes_on(&e) >= 0) return turn_along_axes(r, n, out);
+  if (is_along_axes(n->op.prim)) return turn_along_axes(r, n, out);
   if (mx_cpu_is_elementwise(n->op.prim)) return n->op.out_aval->ndim >= 3 && turn_elementwise(r, n, out);
   return n->op.n_in == 1 && mx_cpu_folds(n->op.prim, mx_aval_at(r, n->in[0])->dtype) && turn_fold(r, n, out);
 }

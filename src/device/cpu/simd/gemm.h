@@ -63,6 +63,12 @@ typedef struct mx_gemm_table {
   void (*rows[MX_DTYPE_COUNT])(const mx_gemm *g, mx_tile t);
 } mx_gemm_table;
 
+/* n in equal parts of at most `most`, in multiples of `unit`. */
+static inline int64_t mx_part_length(int64_t n, int64_t most, int64_t unit) {
+  int64_t parts = (n + most - 1) / most, each = parts ? (n + parts - 1) / parts : 0;
+  return (each + unit - 1) / unit * unit;
+}
+
 MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_float);
 MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_double);
 MX_SIMD_DECLARE(mx_gemm_loops, mx_gemm_bfloat);

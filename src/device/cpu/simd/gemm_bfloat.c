@@ -38,12 +38,6 @@ enum {
 static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-/* n in equal parts of at most `most`, in multiples of `unit`. */
-static int64_t part_length(int64_t n, int64_t most, int64_t unit) {
-  int64_t parts = (n + most - 1) / most;
-  return parts ? rounded_up((n + parts - 1) / parts, unit) : 0;
-}
-
 /* -- packing ------------------------------------------------------------------------------------------------------- */
 
 /* A part of an operand: `lines` rows of a, or columns of b, and `depth` of k, with their strides. */
@@ -266,9 +260,9 @@ typedef struct work {
 } work;
 
 static void set_lengths(work *w, mx_tile t) {
-  w->depth = part_length(w->g->k, DEPTH, STEP);
-  w->height = part_length(t.m1 - t.m0, HEIGHT, BLOCK);
-  w->width = part_length(t.n1 - t.n0, w->depth >= w->g->k ? t.n1 - t.n0 : WIDTH, BLOCK);
+  w->depth = mx_part_length(w->g->k, DEPTH, STEP);
+  w->height = mx_part_length(t.m1 - t.m0, HEIGHT, BLOCK);
+  w->width = mx_part_length(t.n1 - t.n0, w->depth >= w->g->k ? t.n1 - t.n0 : WIDTH, BLOCK);
 }
 
 /* Elements of packed lines. */

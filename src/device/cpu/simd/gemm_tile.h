@@ -38,12 +38,6 @@ enum {
 
 static int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* n in equal parts of at most `most`, in multiples of `unit`. */
-static int64_t part_length(int64_t n, int64_t most, int64_t unit) {
-  int64_t parts = (n + most - 1) / most, each = parts ? (n + parts - 1) / parts : 0;
-  return (each + unit - 1) / unit * unit;
-}
-
 /* -- registers ----------------------------------------------------------------------------------------------------- */
 
 typedef struct micro {
@@ -249,7 +243,7 @@ static bool packs_b(const mx_gemm *g, mx_tile t) {
 /* What the place has of rows, k and columns; tiles are about equal. */
 static place measure(const work *w, place p) {
   p.rows = lesser(w->t.m1 - p.m, w->height);
-  p.each = part_length(p.rows, ROWS, 1);
+  p.each = mx_part_length(p.rows, ROWS, 1);
   p.depth = lesser(w->g->k - p.k, w->depth);
   p.n = lesser(w->t.n1 - p.j, GROUP);
   return p;
@@ -358,9 +352,9 @@ static int64_t tiles_of(const place *p) { return ((p->rows + ROWS - 1) / ROWS) *
 
 static void multiply(const mx_gemm *g, mx_tile t, void *scratch) {
   work w = {.g = g, .t = t, .packs_a = packs_a(g, t), .packs_b = packs_b(g, t)};
-  w.height = part_length(t.m1 - t.m0, HEIGHT, ROWS), w.depth = part_length(g->k, DEPTH, STRIP);
+  w.height = mx_part_length(t.m1 - t.m0, HEIGHT, ROWS), w.depth = mx_part_length(g->k, DEPTH, STRIP);
   place p = first_place(&w);
-  int64_t room = w.depth * part_length(lesser(t.n1 - t.n0, GROUP), GROUP, COLUMNS);
+  int64_t room = w.depth * mx_part_length(lesser(t.n1 - t.n0, GROUP), GROUP, COLUMNS);
   w.b[0] = scratch, w.b[1] = w.b[0] + room, w.a = w.b[1] + room;
   feed f = {.p = p, .to = w.b[0]};
   if (w.packs_b) feed_till(&w, &f, p.depth);
@@ -374,8 +368,8 @@ static void multiply(const mx_gemm *g, mx_tile t, void *scratch) {
 }
 
 static size_t scratch_bytes(const mx_gemm *g, mx_tile t) {
-  int64_t height = part_length(t.m1 - t.m0, HEIGHT, ROWS), depth = part_length(g->k, DEPTH, STRIP), elements = 0;
-  int64_t columns = part_length(lesser(t.n1 - t.n0, GROUP), GROUP, COLUMNS);
+  int64_t height = mx_part_length(t.m1 - t.m0, HEIGHT, ROWS), depth = mx_part_length(g->k, DEPTH, STRIP), elements = 0;
+  int64_t columns = mx_part_length(lesser(t.n1 - t.n0, GROUP), GROUP, COLUMNS);
   if (packs_a(g, t) || packs_b(g, t)) elements = 2 * depth * columns;
   if (packs_a(g, t)) elements += height * depth + LANES;
   return (size_t)elements * sizeof(T);
