@@ -54,4 +54,18 @@ function helper.differences(f, x, step)
   return grads
 end
 
+--- By how many bytes live memory grows at most while a function is called so often and nothing is collected.
+function helper.growth(n, f)
+  collectgarbage()
+  collectgarbage()
+  local live, peak = mlax.memory().live, 0
+  collectgarbage("stop")
+  for _ = 1, n do
+    f()
+    peak = math.max(peak, mlax.memory().live)
+  end
+  collectgarbage("restart")
+  return peak - live
+end
+
 return helper

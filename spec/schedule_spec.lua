@@ -142,16 +142,8 @@ describe("the schedule", function()
     local p, v = {}, mlax.random.normal(mlax.random.key(0), {8, n})
     for i = 1, 6 do p[i] = mlax.random.normal(mlax.random.key(i), {n, n}) * 0.01 end
     p = step(p, v)
-    collectgarbage()
-    collectgarbage()
-    local live, peak = mlax.memory().live, 0
-    collectgarbage("stop")
-    for _ = 1, 5 do
-      p = step(p, v)
-      peak = math.max(peak, mlax.memory().live)
-    end
-    collectgarbage("restart")
-    assert.is_true(peak - live < n * n * 4, ("5 calls leave %d bytes"):format(peak - live))
+    local grown = helper.growth(5, function() p = step(p, v) end)
+    assert.is_true(grown < n * n * 4, ("5 calls leave %d bytes"):format(grown))
   end)
 
   -- Products and sums of values that were drawn at random, some of them results.
